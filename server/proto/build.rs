@@ -37,8 +37,20 @@ const BY_HAND: [(&str, &str); 2] = [
     (".mvccpb.Event", "crate::Event"),
 ];
 
-/// What prost makes of `peerURLs` and `clientURLs`, and what a reader expects.
-const RENAMED: [(&str, &str); 2] = [("peer_ur_ls", "peer_urls"), ("client_ur_ls", "client_urls")];
+/// What is changed in the text of generated code: prost's idea of `peerURLs` and `clientURLs`, and `Eq`, which prost leaves
+/// out where it meets a hand-written type (no message here has a float).
+const REPLACED: [(&str, &str); 4] = [
+    ("peer_ur_ls", "peer_urls"),
+    ("client_ur_ls", "client_urls"),
+    (
+        "derive(Clone, PartialEq, ::prost::Message)",
+        "derive(Clone, PartialEq, Eq, ::prost::Message)",
+    ),
+    (
+        "derive(Clone, PartialEq, ::prost::Oneof)",
+        "derive(Clone, PartialEq, Eq, ::prost::Oneof)",
+    ),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
@@ -58,8 +70,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     generate_plain(&files, &plain)?;
     for package in PACKAGES {
         let package = package.trim_start_matches('.');
-        rename(&out.join(format!("{package}.rs")))?;
-        rename(&out.join(format!("{package}.serde.rs")))?;
+        replace(&out.join(format!("{package}.rs")))?;
+        replace(&out.join(format!("{package}.serde.rs")))?;
     }
     Ok(())
 }
@@ -113,9 +125,9 @@ fn without_source(files: &FileDescriptorSet) -> FileDescriptorSet {
     files
 }
 
-fn rename(path: &Path) -> Result<(), Box<dyn Error>> {
+fn replace(path: &Path) -> Result<(), Box<dyn Error>> {
     let mut text = fs::read_to_string(path)?;
-    for (from, to) in RENAMED {
+    for (from, to) in REPLACED {
         text = text.replace(from, to);
     }
     fs::write(path, text)?;

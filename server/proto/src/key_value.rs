@@ -22,6 +22,9 @@ const VERSION: u32 = 4;
 const VALUE: u32 = 5;
 const LEASE: u32 = 6;
 
+/// Bytes to spare when decoding field by field: the four integers, each at its longest.
+const ROOM: usize = 4 * 11;
+
 /// The bytes offered are no canonical `mvccpb.KeyValue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a canonical mvccpb.KeyValue: {what} at byte {at}")]
@@ -172,7 +175,7 @@ impl KeyValue {
         let mut out = match std::mem::take(&mut self.0).try_into_mut() {
             Ok(own) => own,
             Err(shared) => {
-                let mut copy = BytesMut::with_capacity(shared.len() + len);
+                let mut copy = BytesMut::with_capacity(shared.len() + len + ROOM);
                 copy.put_slice(&shared);
                 copy
             }
