@@ -92,7 +92,7 @@ fn generate(files: &FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-/// The generated twins of the hand-written types: they know the JSON form, and take apart what is not canonical.
+/// The generated twins of the hand-written types, for their JSON form.
 fn generate_plain(files: &FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Error>> {
     let mut only = files.clone();
     only.file.retain(|file| file.package() == "mvccpb");

@@ -31,6 +31,8 @@ struct Parts {
     kind: i32,
     kv: Option<KeyValue>,
     prev_kv: Option<KeyValue>,
+    /// Where `prev_kv`, the last field, begins; the end if there is none.
+    prev_at: usize,
 }
 
 impl Event {
@@ -69,6 +71,12 @@ impl Event {
         self.split().prev_kv
     }
 
+    /// The same event for a watcher that did not ask for `prev_kv`, sharing these bytes.
+    #[must_use]
+    pub fn without_prev_kv(&self) -> Self {
+        Self(self.0.slice(..self.split().prev_at))
+    }
+
     /// The encoding.
     #[must_use]
     pub fn raw(&self) -> &Bytes {
@@ -78,9 +86,13 @@ impl Event {
     /// The fields, sharing these bytes.
     fn split(&self) -> Parts {
         const SOUND: &str = "every constructor leaves canonical bytes";
-        let mut parts = Parts::default();
+        let mut parts = Parts {
+            prev_at: self.0.len(),
+            ..Parts::default()
+        };
         let mut at = 0;
         while at < self.0.len() {
+            let start = at;
             let tag = u32::from(self.0[at] >> 3);
             at += 1;
             let number = take_varint(&self.0, &mut at).expect(SOUND);
@@ -96,6 +108,7 @@ impl Event {
                 parts.kv = Some(kv);
             } else {
                 parts.prev_kv = Some(kv);
+                parts.prev_at = start;
             }
         }
         parts

@@ -22,7 +22,7 @@ pub mod mvccpb {
     };
 }
 
-/// `KeyValue` and `Event` as prost sees them. Never leaves this crate: these own nothing that is canonical.
+/// `KeyValue` and `Event` as prost and pbjson make them: they know the JSON form. Never leaves this crate.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 mod plain {
     include!(concat!(env!("OUT_DIR"), "/plain/mvccpb.rs"));
