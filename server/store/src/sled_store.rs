@@ -1,0 +1,157 @@
+//! The [`Store`] on sled 0.34: one tree, and no flusher of its own, so that a flush happens when the owner says so.
+
+use std::{
+    fs, io,
+    ops::{ControlFlow, Range},
+    os::unix::fs::MetadataExt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+
+use crate::{Batch, Store, StoreError};
+
+/// How a sled directory is opened.
+#[derive(Clone, Debug)]
+pub struct SledOptions {
+    /// Bytes of sled's own page cache. Not a bound on memory: pages being written come on top.
+    pub cache_bytes: u64,
+    /// Bytes of one log segment. A power of two between 256 KiB and 16 MiB; fixed when the directory is founded.
+    pub segment_bytes: usize,
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 16 << 20,
+            segment_bytes: 8 << 20,
+        }
+    }
+}
+
+/// A sled directory.
+pub struct SledStore {
+    path: PathBuf,
+    db: sled::Db,
+}
+
+impl SledStore {
+    /// Opens the directory, or founds it.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] when sled can't open it, by an error or by a panic, or another process has it open.
+    pub fn open(path: &Path, options: &SledOptions) -> Result<Self, StoreError> {
+        let config = sled::Config::new()
+            .path(path)
+            .mode(sled::Mode::HighThroughput)
+            .cache_capacity(options.cache_bytes)
+            .segment_size(options.segment_bytes)
+            .flush_every_ms(None);
+        let failed = |why| StoreError::Open {
+            path: path.to_owned(),
+            why,
+        };
+        let db = no_panic(|| config.open()).map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            db,
+        })
+    }
+
+    fn guard<T>(
+        &self,
+        doing: &'static str,
+        act: impl FnOnce() -> sled::Result<T>,
+    ) -> Result<T, StoreError> {
+        no_panic(act).map_err(|why| StoreError::Io {
+            path: self.path.clone(),
+            doing,
+            why,
+        })
+    }
+}
+
+impl Store for SledStore {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let found = self.guard("reading", || self.db.get(key))?;
+        Ok(found.map(Bytes::from_owner))
+    }
+
+    fn scan(
+        &self,
+        range: Range<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut rows = self.db.range(range);
+        while let Some((key, value)) = self.guard("scanning", || rows.next().transpose())? {
+            if visit(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), StoreError> {
+        let mut writes = sled::Batch::default();
+        for (key, value) in batch.into_writes() {
+            match value {
+                Some(value) => writes.insert(key, value),
+                None => writes.remove(key),
+            }
+        }
+        self.guard("writing a batch", || self.db.apply_batch(writes))
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.guard("flushing", || self.db.flush()).map(drop)
+    }
+
+    fn size_on_disk(&self) -> Result<u64, StoreError> {
+        disk_bytes(&self.path).map_err(|error| StoreError::Io {
+            path: self.path.clone(),
+            doing: "measuring its size",
+            why: error.to_string(),
+        })
+    }
+}
+
+/// Runs `act`; a panic becomes an error text. sled answers some damage to its files with a panic.
+pub(crate) fn no_panic<T, E: std::fmt::Display>(
+    act: impl FnOnce() -> Result<T, E>,
+) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => Err(format!("panicked: {}", panic_text(panic.as_ref()))),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// Bytes that the files below `path` occupy. A file that vanishes meanwhile counts as nothing.
+///
+/// # Errors
+/// When a directory can't be read.
+pub fn disk_bytes(path: &Path) -> io::Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => sum += disk_bytes(&entry.path())?,
+            Ok(found) => sum += found.blocks() * 512,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sum)
+}
