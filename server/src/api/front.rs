@@ -1,0 +1,74 @@
+//! A connection's first door: HTTP/1 and HTTP/2 on one port, gRPC told from the rest by its content type.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::body::Body;
+use tower::ServiceExt;
+
+use super::grpc::Grpc;
+
+/// Bytes of requests that a client may send ahead on one stream and on one connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+/// Bytes of answers buffered for one stream before its sender has to wait.
+const SEND_BUFFER: usize = 512 << 10;
+
+/// What a listener serves.
+#[derive(Clone)]
+pub struct Doors {
+    /// Absent on listeners for plain HTTP only (`--listen-metrics-urls`).
+    pub grpc: Option<Arc<Grpc>>,
+    pub http: axum::Router,
+}
+
+/// Limits of one HTTP/2 connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2 {
+    pub max_concurrent_streams: u32,
+    pub keepalive_interval: Option<Duration>,
+    pub keepalive_timeout: Duration,
+}
+
+/// Serves one connection until either side closes it.
+pub async fn serve<IO>(io: IO, doors: Doors, http2: Http2)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(http2.max_concurrent_streams)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(http2.keepalive_interval)
+        .keep_alive_timeout(http2.keepalive_timeout);
+    let service = service_fn(move |request| route(doors.clone(), request));
+    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(io), service).await {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn route(doors: Doors, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    if let Some(grpc) = doors.grpc.as_ref().filter(|_| is_grpc(&request)) {
+        return Ok(grpc.call(request.map(Body::new)).await);
+    }
+    let request = request.map(axum::body::Body::new);
+    let response = doors.http.oneshot(request).await.unwrap_or_else(|never| match never {});
+    Ok(response.map(Body::new))
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    request.version() == http::Version::HTTP_2 && request.headers().get(header::CONTENT_TYPE).is_some_and(grpc)
+}

@@ -1,0 +1,144 @@
+//! gRPC requests find their service here, are counted, and leave with the codes a Go server would send.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Body as _, Frame, SizeHint};
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::{Code, Status};
+use tower_service::Service;
+
+use crate::metrics::{GrpcMethod, GrpcMethods};
+
+type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+type Call = Box<dyn Fn(Request<Body>) -> Answer + Send + Sync>;
+
+/// All services of one listener.
+pub struct Grpc {
+    services: HashMap<&'static str, Call>,
+    methods: GrpcMethods,
+}
+
+impl Grpc {
+    pub fn new(methods: GrpcMethods) -> Self {
+        Self { services: HashMap::new(), methods }
+    }
+
+    /// Adds a generated server.
+    #[must_use]
+    pub fn with<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        let call = move |request| -> Answer {
+            let answer = service.clone().call(request);
+            Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
+        };
+        self.services.insert(S::NAME, Box::new(call));
+        self
+    }
+
+    /// Answers one request. Unknown services and methods get Go's own words.
+    pub async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let path = request.uri().path();
+        let (service, method) = path.strip_prefix('/').and_then(|p| p.split_once('/')).unwrap_or(("", ""));
+        let Some(call) = self.services.get(service) else {
+            return Status::unimplemented(format!("unknown service {service}")).into_http();
+        };
+        let Some(counters) = self.methods.get(path) else {
+            return Status::unimplemented(format!("unknown method {method} for service {service}")).into_http();
+        };
+        counters.started();
+        let mut response = call(request).await;
+        if let Some(status) = too_large_as_go_says(response.headers()) {
+            response = status.into_http();
+        }
+        let code = response.headers().get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()));
+        match code {
+            Some(code) => {
+                counters.handled(code);
+                response
+            }
+            None => response.map(|body| Body::new(Counted { body, counters: Some(counters.clone()) })),
+        }
+    }
+}
+
+/// tonic refuses a message over the limit as `OutOfRange` in its own words; clients know grpc-go's
+/// `ResourceExhausted`.
+fn too_large_as_go_says(headers: &HeaderMap) -> Option<Status> {
+    if headers.get("grpc-status").map(HeaderValue::as_bytes) != Some(b"11") {
+        return None;
+    }
+    let status = Status::from_header_map(headers)?;
+    let rest = status.message().strip_prefix("Error, decoded message length too large: found ")?;
+    let (found, limit) = rest.strip_suffix(" bytes")?.split_once(" bytes, the limit is: ")?;
+    let message = format!("grpc: received message larger than max ({found} vs. {limit})");
+    Some(Status::resource_exhausted(message))
+}
+
+/// A response body that counts how its call ended. One that is dropped before its trailers was cancelled.
+struct Counted {
+    body: Body,
+    counters: Option<Arc<GrpcMethod>>,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(frame) = &polled {
+            let trailers = match frame {
+                Some(Ok(frame)) => frame.trailers_ref(),
+                Some(Err(_)) | None => None,
+            };
+            if let Some(status) = trailers.and_then(|t| t.get("grpc-status"))
+                && let Some(counters) = self.counters.take()
+            {
+                counters.handled(Code::from_bytes(status.as_bytes()));
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(counters) = self.counters.take() {
+            counters.handled(Code::Cancelled);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_over_the_limit_is_refused_in_grpc_gos_words() {
+        let tonics = "Error, decoded message length too large: found 2097153 bytes, the limit is: 2097152 bytes";
+        let response: Response<Body> = Status::out_of_range(tonics).into_http();
+        let status = too_large_as_go_says(response.headers()).expect("recognised");
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.message(), "grpc: received message larger than max (2097153 vs. 2097152)");
+        let other: Response<Body> = Status::out_of_range("etcdserver: mvcc: required revision has been compacted").into_http();
+        assert!(too_large_as_go_says(other.headers()).is_none());
+    }
+}

@@ -1,0 +1,14 @@
+//! The doors: one file per gRPC service, the JSON gateway, the HTTP endpoints, the error table.
+
+pub mod context;
+pub mod election;
+pub mod error;
+pub mod front;
+pub mod gateway;
+pub mod grpc;
+pub mod http;
+pub mod kv;
+pub mod lease;
+pub mod lock;
+pub mod maintenance;
+pub mod watch;

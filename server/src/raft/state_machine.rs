@@ -1,0 +1,137 @@
+//! The shell around the pure state: committed entries in, effects out to the record store and the watch hub,
+//! answers back to the callers. The only writer of the state.
+//!
+//! A whole run of committed entries is applied under one lock, so that readers and watchers see either none
+//! or all of a batch, and one wake-up answers all its callers.
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::{FutureExt, Stream, StreamExt};
+use keepstone_state::{Effects, Records};
+use openraft::entry::RaftEntry;
+use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta};
+use openraft::{OptionalSend, RaftSnapshotBuilder};
+
+use super::codec::{self, Applied};
+use super::types::{LogId, Payload, Replies, StoredMembership, TypeConfig};
+use crate::core::Core;
+
+/// Entries applied under one hold of the state's lock at most: what a reader may have to wait for.
+const RUN_ENTRIES: usize = 64;
+
+type Item = EntryResponder<TypeConfig>;
+
+/// openraft's view of the state.
+pub struct StateMachine {
+    core: Arc<Core>,
+    applied: Applied,
+}
+
+impl StateMachine {
+    /// `applied` is what the record store's last checkpoint says: the log is replayed from there.
+    pub fn new(core: Arc<Core>, applied: Applied) -> Self {
+        Self { core, applied }
+    }
+
+    fn apply_run(&mut self, run: Vec<Item>) -> io::Result<()> {
+        let mut effects = Effects::default();
+        let mut answers = Vec::with_capacity(run.len());
+        let mut state = self.core.state.write();
+        for (entry, responder) in run {
+            let log_id = entry.log_id();
+            let replies = match &entry.payload {
+                Payload::Normal(proposal) => {
+                    let records: &dyn Records = &*self.core.records;
+                    let apply = |request: &super::types::Request| {
+                        state.apply(log_id.index(), codec::term_of(&log_id), &request.decoded, records, &mut effects)
+                    };
+                    proposal.requests.iter().map(apply).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?
+                }
+                Payload::Membership(membership) => {
+                    self.applied.membership = StoredMembership::new(Some(log_id), membership.clone());
+                    Vec::new()
+                }
+                Payload::Blank => Vec::new(),
+            };
+            self.applied.log_id = Some(log_id);
+            answers.push((responder, Replies(replies)));
+        }
+        self.core.publish(&state, effects, &self.applied);
+        drop(state);
+        for (responder, replies) in answers {
+            if let Some(responder) = responder {
+                responder.send(replies);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a snapshot taken now would cover: the last flushed checkpoint, no more.
+    fn checkpointed(&self) -> openraft::alias::SnapshotMetaOf<TypeConfig> {
+        let durable = self.core.durable();
+        SnapshotMeta { last_log_id: durable.log_id, last_membership: durable.membership }
+    }
+}
+
+/// A snapshot is a handle on the last flushed checkpoint, never a file built ahead.
+#[derive(Clone, Debug)]
+pub struct SnapshotHandle;
+
+type OurSnapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotMetaBuilder {
+    type SnapshotData = SnapshotHandle;
+
+    async fn build_snapshot(&mut self) -> Result<OurSnapshot, io::Error> {
+        Ok(OurSnapshot { meta: self.meta.clone(), snapshot: SnapshotHandle })
+    }
+}
+
+/// Hands out the handle it was made with.
+pub struct SnapshotMetaBuilder {
+    meta: openraft::alias::SnapshotMetaOf<TypeConfig>,
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotHandle;
+    type SnapshotBuilder = SnapshotMetaBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.applied.log_id, self.applied.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<Item, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some(first) = entries.next().await {
+            let mut run = vec![first?];
+            while run.len() < RUN_ENTRIES {
+                let Some(Some(next)) = entries.next().now_or_never() else { break };
+                run.push(next?);
+            }
+            self.apply_run(run)?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        SnapshotMetaBuilder { meta: self.checkpointed() }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &openraft::alias::SnapshotMetaOf<TypeConfig>,
+        _snapshot: SnapshotHandle,
+    ) -> Result<(), io::Error> {
+        // A one-member cluster has nobody to send one; the handle of our own checkpoint is never newer than
+        // what is applied.
+        Err(io::Error::new(io::ErrorKind::Unsupported, format!("snapshot up to {meta} came from no peer")))
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<OurSnapshot>, io::Error> {
+        let meta = self.checkpointed();
+        Ok(meta.last_log_id.is_some().then_some(OurSnapshot { meta, snapshot: SnapshotHandle }))
+    }
+}

@@ -1,0 +1,74 @@
+//! What openraft is told about us: the types of a log entry, its answer and its callbacks.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use keepstone_proto::etcdserverpb::InternalRaftRequest;
+use keepstone_state::{Error, Reply};
+use openraft::raft::responder::Responder;
+use prost::Message;
+
+openraft::declare_raft_types!(
+    /// Keepstone's choice of openraft types. `leader_id_std`: one leader a term, as etcd's `raft_term` promises.
+    pub TypeConfig:
+        D = Proposal,
+        R = Replies,
+        NodeId = u64,
+        Node = openraft::EmptyNode,
+        Term = u64,
+        LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>,
+        Responder<T> = Callback<T> where T: Send + 'static,
+);
+
+pub type LogId = openraft::alias::LogIdOf<TypeConfig>;
+pub type Entry = openraft::alias::EntryOf<TypeConfig>;
+pub type Payload = openraft::alias::PayloadOf<TypeConfig>;
+pub type Vote = openraft::alias::VoteOf<TypeConfig>;
+pub type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
+pub type Membership = openraft::Membership<u64, openraft::EmptyNode>;
+pub type Raft = openraft::Raft<TypeConfig, super::state_machine::StateMachine>;
+
+/// One request of a proposal: the bytes that go to the log and what they mean.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub encoded: Bytes,
+    pub decoded: InternalRaftRequest,
+}
+
+impl Request {
+    pub fn new(decoded: InternalRaftRequest) -> Self {
+        let encoded = Bytes::from(decoded.encode_to_vec());
+        Self { encoded, decoded }
+    }
+}
+
+/// The requests of one log entry: all that arrived while the last batch was on its way.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    pub requests: Arc<[Request]>,
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} requests", self.requests.len())
+    }
+}
+
+/// One answer per request of the entry, in their order. Empty for entries that carry no request.
+pub struct Replies(pub Vec<Result<Reply, Error>>);
+
+/// A one-shot callback as openraft's responder. Dropped uncalled when Raft stops.
+pub struct Callback<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Callback<T> {
+    pub fn new(call: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(call))
+    }
+}
+
+impl<T: Send + 'static> Responder<TypeConfig, T> for Callback<T> {
+    fn on_complete(self, result: T) {
+        (self.0)(result);
+    }
+}

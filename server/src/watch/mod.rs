@@ -1,0 +1,57 @@
+//! Watchers: cursors into one shared log of events. Events flow in from the state machine shell and out through
+//! `api::watch`; nothing here changes state.
+
+mod history;
+mod local;
+mod matcher;
+mod ring;
+mod stream;
+
+use std::sync::Arc;
+
+use keepstone_state::Record;
+
+pub use local::{Counts, Local, Matching};
+pub use ring::Ring;
+pub use stream::{Settings, serve};
+
+/// The shared log and every thread's watchers.
+#[derive(Debug)]
+pub struct Hub {
+    pub ring: Ring,
+    locals: Vec<Arc<Local>>,
+}
+
+impl Hub {
+    /// One [`Local`] per serving thread; each [`Matching`] has to run on its own.
+    pub fn new(threads: usize) -> (Self, Vec<Matching>) {
+        let (locals, matchings) = (0..threads).map(|_| Local::new()).unzip();
+        (Self { ring: Ring::default(), locals }, matchings)
+    }
+
+    /// Gives an applied run's records to the watchers. Call it under the state's write lock, so that a watcher which
+    /// reads the revision either sees this run as past or gets it.
+    pub fn publish(&self, records: &[Record], revision: i64) {
+        if records.is_empty() || !self.locals.iter().any(|local| local.is_interested()) {
+            return;
+        }
+        let run = self.ring.push(records, revision);
+        for local in self.locals.iter().filter(|local| local.is_interested()) {
+            local.send(run.clone());
+        }
+    }
+
+    /// The watchers of serving thread `number`.
+    pub fn local(&self, number: usize) -> &Arc<Local> {
+        &self.locals[number % self.locals.len()]
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.locals.iter().map(|local| local.counts()).fold(Counts::default(), |a, b| Counts {
+            watchers: a.watchers + b.watchers,
+            streams: a.streams + b.streams,
+            lagging: a.lagging + b.lagging,
+            owed: a.owed + b.owed,
+        })
+    }
+}
