@@ -13,8 +13,6 @@ use crate::chunk::SLOT;
 /// What a record costs in memory beside its bytes: its place in the queue and the allocation's own head.
 pub(crate) const RECORD_OVERHEAD: usize = size_of::<Record>() + 40;
 const ROW_OVERHEAD: usize = size_of::<TableWrite>() + 32;
-/// Runs smaller than this are joined: a batch needs an edge now and then, not one for every entry.
-const RUN_BYTES: usize = 64 << 10;
 
 /// Records and rows that one batch must carry whole.
 #[derive(Debug)]
@@ -42,8 +40,10 @@ pub(crate) struct Work {
     pub runs: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Dirty {
+    /// Runs are joined up to this many bytes: a batch needs an edge now and then, not one for every entry.
+    join_bytes: usize,
     records: VecDeque<Record>,
     /// Records at the front that are written: the open tail chunk's.
     tail: usize,
@@ -59,6 +59,18 @@ fn record_bytes(record: &Record) -> usize {
 }
 
 impl Dirty {
+    pub fn new(join_bytes: usize) -> Self {
+        Self {
+            join_bytes,
+            records: VecDeque::new(),
+            tail: 0,
+            runs: VecDeque::new(),
+            bytes: 0,
+            payload: 0,
+            dead: BTreeSet::new(),
+        }
+    }
+
     /// Adds a run. Its records come after all that are here.
     pub fn append(&mut self, records: Vec<Record>, tables: Vec<TableWrite>, applied: Bytes) {
         let rows = tables
@@ -72,7 +84,7 @@ impl Dirty {
         self.bytes += bytes;
         self.payload += payload;
         match self.runs.back_mut() {
-            Some(run) if !run.sealed && run.bytes + bytes <= RUN_BYTES => {
+            Some(run) if !run.sealed && run.bytes + bytes <= self.join_bytes => {
                 run.records += records.len();
                 run.bytes += bytes;
                 run.payload += payload;

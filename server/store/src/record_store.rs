@@ -88,7 +88,6 @@ pub struct RecordStore {
 
 /// What readers look things up in. A record is in `dirty` until the same critical section puts its chunk into
 /// `directory`.
-#[derive(Default)]
 pub(crate) struct Layout {
     pub dirty: Dirty,
     pub directory: Directory,
@@ -139,8 +138,10 @@ impl RecordStore {
             .get(keys::APPLIED_KEY)?
             .map(|mark| Bytes::copy_from_slice(&mark));
         let mut layout = Layout {
+            dirty: Dirty::new(options.batch_bytes / 8),
             directory: read_directory(store.as_ref())?,
-            ..Layout::default()
+            tables: BTreeMap::new(),
+            table_bytes: 0,
         };
         store.scan(keys::TABLE_RANGE, &mut |key, value| {
             layout.write_row(&TableWrite {
