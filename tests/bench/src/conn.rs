@@ -19,6 +19,8 @@ pub struct Conn {
     pub ready: bool,
     /// The socket took less than there was: wait until it is writable.
     pub stuck: bool,
+    /// Octets read so far.
+    pub received: u64,
     decoder: Decoder,
     buf: Vec<u8>,
     filled: usize,
@@ -38,6 +40,7 @@ impl Conn {
             tx: Tx::new(index, &addr.to_string()),
             ready: false,
             stuck: false,
+            received: 0,
             decoder: Decoder::new(),
             buf: vec![0; READ_BUFFER],
             filled: 0,
@@ -69,7 +72,10 @@ impl Conn {
     pub fn read<H: Handler>(&mut self, handler: &mut H, now: impl FnOnce() -> u64) -> Result<()> {
         match self.sock.read(&mut self.buf[self.filled..]) {
             Ok(0) => bail!("the server closed connection {}", self.tx.index),
-            Ok(n) => self.filled += n,
+            Ok(n) => {
+                self.filled += n;
+                self.received += n as u64;
+            }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 return Ok(());
             }

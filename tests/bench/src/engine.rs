@@ -71,6 +71,11 @@ impl Engine {
         &mut self.conns[index].tx
     }
 
+    /// Octets read from all connections so far.
+    pub fn received(&self) -> u64 {
+        self.conns.iter().map(|c| c.received).sum()
+    }
+
     /// Fails when the server allows fewer concurrent streams on a connection.
     pub fn need_streams(&self, per_conn: usize) -> Result<()> {
         match self.conns.iter().map(|c| c.tx.max_streams as usize).min() {

@@ -8,9 +8,12 @@ use crate::report::{Meter, Report, Target};
 use crate::tx::{Failure, Handler, Tx};
 use anyhow::{Result, bail};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const DRAIN: Duration = Duration::from_secs(60);
+/// A server that says nothing for so long has hung.
+const STALL: Duration = Duration::from_secs(300);
 const WAIT: Duration = Duration::from_millis(20);
 
 /// Where calls come from and answers go to. `client` is below the number of clients.
@@ -91,15 +94,6 @@ impl<S: Source> Load<S> {
         self.clients.len() - self.idle.len()
     }
 
-    /// The latencies recorded so far; starts anew.
-    pub fn take_hist(&mut self) -> Hist {
-        std::mem::replace(&mut self.hist, Hist::new())
-    }
-
-    pub fn record(&mut self, on: bool) {
-        self.recording = on;
-    }
-
     fn issue(&mut self, tx: &mut Tx, client: u32, started: u64) {
         self.clients[client as usize] = Client {
             started,
@@ -146,8 +140,17 @@ impl<S: Source> Load<S> {
         let before = self.acked;
         self.budget = total;
         self.start(engine);
+        let (mut seen, mut moved) = (engine.received(), clock::now());
         while self.in_flight() > 0 {
             engine.turn(self, WAIT)?;
+            if engine.received() != seen {
+                (seen, moved) = (engine.received(), clock::now());
+            } else if clock::now() - moved > STALL.as_nanos() as u64 {
+                bail!(
+                    "nothing came for {STALL:?}, {} calls without an answer",
+                    self.in_flight()
+                );
+            }
         }
         self.budget = u64::MAX;
         if self.acked - before != total || self.wrong.is_some() {
@@ -158,6 +161,20 @@ impl<S: Source> Load<S> {
             );
         }
         Ok(())
+    }
+
+    /// Closed loop as long as `go` holds; the latencies of all calls.
+    pub fn run_while(&mut self, engine: &mut Engine, go: &AtomicBool) -> Result<Hist> {
+        self.recording = true;
+        self.start(engine);
+        while go.load(Ordering::Relaxed) {
+            engine.turn(self, WAIT)?;
+        }
+        self.drain(engine)?;
+        match &self.wrong {
+            Some(wrong) => bail!("{wrong}"),
+            None => Ok(std::mem::replace(&mut self.hist, Hist::new())),
+        }
     }
 
     /// Warm-up, measured window, drain.
