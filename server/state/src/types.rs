@@ -66,10 +66,23 @@ pub struct TableWrite {
 
 /// What applying a run of entries changed. The caller hands it to the record store and the watch hub
 /// before anybody can see the new state.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     /// In revision order.
     pub records: Vec<Record>,
     /// In the order of their writing; a later row of the same key wins.
     pub tables: Vec<TableWrite>,
+    /// For the leader's clock, which would have to look through all leases otherwise.
+    pub leases: Vec<LeaseChange>,
+}
+
+/// What became of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    /// Granted for so many seconds.
+    Granted(LeaseId, i64),
+    /// Noted by the leader: so many seconds are left; 0 if it was renewed in full.
+    Checkpointed(LeaseId, i64),
+    /// Revoked or expired.
+    Gone(LeaseId),
 }
