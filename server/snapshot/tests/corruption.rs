@@ -1,5 +1,10 @@
 //! A damaged file gives an error or data. It never gives a panic or an endless walk.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps in vain fails, as it should"
+)]
+
 use std::io::Cursor;
 
 use keepstone_snapshot::bolt::{ReadError, Reader};
@@ -12,7 +17,7 @@ const FIXTURE: &[u8] = include_bytes!("data/etcd-3.6.16.snapshot");
 
 /// Every way of reading there is. Returns whether all of it went well.
 fn read_everything(file: &[u8]) -> bool {
-    let bolt = Reader::open(file.to_vec()).and_then(|reader| {
+    let bolt = Reader::open(file).and_then(|reader| {
         let checked = reader.check();
         for bucket in reader.buckets()? {
             let Ok(name) = std::str::from_utf8(&bucket.name) else {
@@ -31,7 +36,7 @@ fn read_everything(file: &[u8]) -> bool {
         }
         checked
     });
-    let etcd = Snapshot::new(file.to_vec()).and_then(|snapshot| {
+    let etcd = Snapshot::new(file).and_then(|snapshot| {
         snapshot.tables()?;
         snapshot.current_revision()?;
         snapshot
@@ -80,6 +85,10 @@ fn any_single_damaged_byte_of_an_etcd_file() {
     assert!(read_everything(&sound));
     let mut file = sound.clone();
     for at in 0..sound.len() {
+        let around = &sound[at.saturating_sub(32)..sound.len().min(at + 32)];
+        if around.iter().all(|byte| *byte == 0) {
+            continue; // Padding, which nothing reads.
+        }
         for flip in [0x01, 0x80, 0xff] {
             file[at] = sound[at] ^ flip;
             read_everything(&file);
@@ -161,8 +170,8 @@ proptest! {
             static SOUND: Vec<u8> = our_db();
         }
         let mut file = SOUND.with(Clone::clone);
-        for (at, value, where_) in hits {
-            let at = match where_ {
+        for (at, value, place) in hits {
+            let at = match place {
                 // Page and element headers, where damage does most.
                 0 => at.index(file.len() / 4096 - 2) * 4096 + 8192 + usize::from(value) % 200,
                 _ => at.index(file.len()),

@@ -1,5 +1,10 @@
 //! The etcd schema: a snapshot etcd wrote, and files of our own.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps in vain fails, as it should"
+)]
+
 use std::io::Cursor;
 
 use bytes::Bytes;

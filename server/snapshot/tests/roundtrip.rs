@@ -1,5 +1,10 @@
 //! What the bbolt writer writes, the reader reads back, whatever the sizes.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps in vain fails, as it should"
+)]
+
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
@@ -138,7 +143,7 @@ proptest! {
 }
 
 #[test]
-fn a_large_file_has_four_levels_and_huge_entries_fit() {
+fn deep_trees_and_huge_entries() {
     // Long keys make wide branches: 5 children a page.
     let rows: Rows = (0..2000_u32)
         .map(|n| {

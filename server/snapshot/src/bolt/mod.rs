@@ -14,6 +14,8 @@ mod error;
 mod format;
 mod page;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod writer;
 

@@ -37,7 +37,7 @@ impl ReadAt for File {
     }
 }
 
-impl ReadAt for Vec<u8> {
+impl ReadAt for [u8] {
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         let from = usize::try_from(at)
             .ok()
@@ -49,6 +49,26 @@ impl ReadAt for Vec<u8> {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.len() as u64)
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        self.as_slice().read_exact_at(buf, at)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.as_slice().length()
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        (**self).read_exact_at(buf, at)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        (**self).length()
     }
 }
 
