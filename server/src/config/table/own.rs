@@ -1,0 +1,24 @@
+//! Settings that etcd does not have. Their variables begin with KEEPSTONE_.
+
+use super::{Effect, Flag, Kind};
+
+const fn own(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    let mut flag = Flag::new(name, kind, default, Effect::Honoured, help);
+    flag.own = true;
+    flag
+}
+
+pub(super) const FLAGS: &[Flag] = &[
+    own(
+        "runtime",
+        Kind::OneOf(&["local", "multi"]),
+        "local",
+        "'local' runs one single-threaded runtime a core, 'multi' one runtime over all cores.",
+    ),
+    own(
+        "value-cache-bytes",
+        Kind::Uint,
+        "134217728",
+        "Bytes of recently used values kept in memory.",
+    ),
+];
