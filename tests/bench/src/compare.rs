@@ -96,8 +96,9 @@ pub fn markdown(rows: &[Row]) -> String {
     COLUMNS
         .iter()
         .for_each(|(title, ..)| out += &format!(" {title} |"));
-    out += " events/s | event p99 | client CPU/op (busy) |\n|---|";
-    out += &"---|".repeat(COLUMNS.len() + 3);
+    out +=
+        " events/s | event p99 | op/s ratio by round | server busy | client CPU/op (busy) |\n|---|";
+    out += &"---|".repeat(COLUMNS.len() + 5);
     for row in rows {
         out += &format!("\n| {} |", row.scenario);
         for (_, get, show) in COLUMNS {
@@ -105,12 +106,17 @@ pub fn markdown(rows: &[Row]) -> String {
         }
         out += &cell(row, |r| r.events_per_sec, |v| format!("{v:.0}"));
         out += &cell(row, |r| r.event_latency_us.map(|l| l.p99), time);
-        let cost = |side: usize| {
-            let of = |get: fn(&Report) -> f64| median(row.rounds[side].iter().map(get).collect());
+        out += &format!(" {} |", spread(row));
+        let of = |side: usize, get: fn(&Report) -> f64| {
+            median(row.rounds[side].iter().map(get).collect())
+        };
+        let busy = |side| format!("{:.0} %", of(side, |r| r.server_busy) * 100.0);
+        out += &format!(" {} → {} |", busy(0), busy(1));
+        let cost = |side| {
             format!(
                 "{} ({:.0} %)",
-                time(of(|r| r.client_cpu_us)),
-                of(|r| r.client_busy) * 100.0
+                time(of(side, |r| r.client_cpu_us)),
+                of(side, |r| r.client_busy) * 100.0
             )
         };
         out += &format!(" {} → {} |", cost(0), cost(1));
@@ -120,6 +126,17 @@ pub fn markdown(rows: &[Row]) -> String {
         out += &format!("\n- FAILED: {failure}");
     }
     out
+}
+
+/// The lowest and the highest ratio of one round's rates: how far the machine's noise goes.
+fn spread(row: &Row) -> String {
+    let pairs = row.rounds[0].iter().zip(&row.rounds[1]);
+    let mut ratios: Vec<f64> = pairs.map(|(a, b)| b.ops_per_sec / a.ops_per_sec).collect();
+    ratios.sort_by(f64::total_cmp);
+    match (ratios.first(), ratios.last()) {
+        (Some(low), Some(high)) => format!("{low:.2} to {high:.2}"),
+        _ => "?".to_owned(),
+    }
 }
 
 fn cell(row: &Row, get: impl Fn(&Report) -> Option<f64>, show: fn(f64) -> String) -> String {

@@ -68,7 +68,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Reads once and handles every whole frame.
+    /// Reads once and handles every whole frame. After an error the connection is of no more use.
     pub fn read<H: Handler>(&mut self, handler: &mut H, now: impl FnOnce() -> u64) -> Result<()> {
         match self.sock.read(&mut self.buf[self.filled..]) {
             Ok(0) => bail!("the server closed connection {}", self.tx.index),
@@ -216,4 +216,155 @@ fn failed(code: u32, message: &str) -> Result<(), Failure> {
         code,
         message: message.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[derive(Default)]
+    struct Heard {
+        bodies: Vec<Vec<u8>>,
+        outcomes: Vec<(u32, Result<(), u32>)>,
+    }
+
+    impl Handler for Heard {
+        fn message(&mut self, _: &mut Tx, _: u32, body: &[u8]) {
+            self.bodies.push(body.to_vec());
+        }
+        fn ended(&mut self, _: &mut Tx, tag: u32, outcome: Result<(), Failure>) {
+            self.outcomes.push((tag, outcome.map_err(|f| f.code)));
+        }
+    }
+
+    /// A connection and the server's end of it.
+    fn pair() -> (Conn, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let conn = Conn::connect(listener.local_addr().unwrap(), 0).unwrap();
+        // A blocking socket: a read waits for what the peer has sent.
+        conn.sock.set_nonblocking(false).unwrap();
+        (conn, listener.accept().unwrap().0)
+    }
+
+    fn opened(conn: &mut Conn, count: u32) {
+        for tag in 0..count {
+            conn.tx.open("/p", tag, false);
+        }
+    }
+
+    fn framed(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        frame::put_head(&mut out, payload.len(), kind, flags, id);
+        out.extend_from_slice(payload);
+        out
+    }
+
+    /// Hands `bytes` to the connection, `step` octets at a time.
+    fn hear(
+        conn: &mut Conn,
+        server: &mut TcpStream,
+        heard: &mut Heard,
+        bytes: &[u8],
+        step: usize,
+    ) -> Result<()> {
+        for piece in bytes.chunks(step) {
+            server.write_all(piece).unwrap();
+            let wanted = conn.received + piece.len() as u64;
+            while conn.received < wanted {
+                conn.read(heard, || 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    const GRPC_STATUS: &[u8] = b"\x40\x0bgrpc-status\x01";
+
+    fn trailers(code: u8) -> Vec<u8> {
+        [GRPC_STATUS, &[b'0' + code]].concat()
+    }
+
+    #[test]
+    fn an_answer_is_heard_however_it_is_cut() {
+        let body = b"\0\0\0\0\x03abc";
+        let bytes = [
+            framed(frame::SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 7]),
+            framed(frame::HEADERS, frame::END_HEADERS, 1, &[0x88]),
+            framed(frame::DATA, 0, 1, body),
+            framed(frame::HEADERS, frame::END_STREAM, 1, &trailers(0)[..5]),
+            framed(
+                frame::CONTINUATION,
+                frame::END_HEADERS,
+                1,
+                &trailers(0)[5..],
+            ),
+            framed(
+                frame::HEADERS,
+                frame::END_HEADERS | frame::END_STREAM,
+                3,
+                &trailers(5),
+            ),
+            framed(frame::RST_STREAM, 0, 5, &[0, 0, 0, 8]),
+        ]
+        .concat();
+        for step in [1, 7, 50, bytes.len()] {
+            let ((mut conn, mut server), mut heard) = (pair(), Heard::default());
+            opened(&mut conn, 3);
+            hear(&mut conn, &mut server, &mut heard, &bytes, step).unwrap();
+            assert_eq!(heard.bodies, [b"abc"]);
+            assert_eq!(
+                heard.outcomes,
+                [(0, Ok(())), (1, Err(5)), (2, Err(13))],
+                "cut at {step}"
+            );
+            assert_eq!((conn.ready, conn.tx.max_streams), (true, 7));
+        }
+    }
+
+    #[test]
+    fn an_end_without_a_status_is_a_failure() {
+        let ((mut conn, mut server), mut heard) = (pair(), Heard::default());
+        opened(&mut conn, 2);
+        let bytes = [
+            framed(frame::DATA, frame::END_STREAM, 1, b""),
+            framed(
+                frame::HEADERS,
+                frame::END_HEADERS | frame::END_STREAM,
+                3,
+                &[0x88],
+            ),
+        ];
+        hear(&mut conn, &mut server, &mut heard, &bytes.concat(), 99).unwrap();
+        assert_eq!(heard.outcomes, [(0, Err(2)), (1, Err(2))]);
+    }
+
+    #[test]
+    fn pings_and_settings_are_acknowledged() {
+        let ((mut conn, mut server), mut heard) = (pair(), Heard::default());
+        conn.tx.out.clear();
+        let bytes = [
+            framed(frame::SETTINGS, 0, 0, b""),
+            framed(frame::PING, 0, 0, b"12345678"),
+        ]
+        .concat();
+        hear(&mut conn, &mut server, &mut heard, &bytes, 99).unwrap();
+        let wanted = [
+            framed(frame::SETTINGS, frame::ACK, 0, b""),
+            framed(frame::PING, frame::ACK, 0, b"12345678"),
+        ];
+        assert_eq!(conn.tx.out, wanted.concat());
+    }
+
+    #[test]
+    fn goaway_and_a_closed_socket_end_the_run() {
+        let ((mut conn, mut server), mut heard) = (pair(), Heard::default());
+        let bytes = framed(frame::GOAWAY, 0, 0, b"\0\0\0\0\0\0\0\x0btoo many pings");
+        let error = hear(&mut conn, &mut server, &mut heard, &bytes, 99)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("code 11 too many pings"), "{error}");
+        let (mut conn, server) = pair();
+        drop(server);
+        assert!(conn.read(&mut heard, || 1).is_err());
+    }
 }

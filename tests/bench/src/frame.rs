@@ -101,7 +101,7 @@ mod tests {
         let mut out = Vec::new();
         put_head(
             &mut out,
-            0x0102_03,
+            0x0001_0203,
             HEADERS,
             END_HEADERS | END_STREAM,
             0x7fff_fffd,
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(
             head,
             Head {
-                len: 0x0102_03,
+                len: 0x0001_0203,
                 kind: HEADERS,
                 flags: 5,
                 id: 0x7fff_fffd

@@ -152,10 +152,14 @@ fn put_int(flags: u8, prefix: u32, value: u64, out: &mut Vec<u8>) {
     out.push(rest as u8);
 }
 
+/// Name and value.
+type Entry = (Box<[u8]>, Box<[u8]>);
+
 /// Decodes response header blocks; one per connection, every block in order.
 pub struct Decoder {
     huffman: Huffman,
-    table: VecDeque<(Box<[u8]>, Box<[u8]>)>,
+    /// Newest first.
+    table: VecDeque<Entry>,
     size: usize,
     limit: usize,
     name: Vec<u8>,

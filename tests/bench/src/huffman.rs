@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn refuses_bad_padding() {
-        assert!(!Huffman::new().decode(&[0x64, 0x00], &mut Vec::new()));
+        assert!(!Huffman::new().decode(&[0x64, 0x02, 0x00], &mut Vec::new()));
         assert!(!Huffman::new().decode(&[0xff; 5], &mut Vec::new()));
     }
 }

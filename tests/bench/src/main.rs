@@ -1,5 +1,7 @@
 //! keepstone-bench: loads an etcd-compatible server over plaintext gRPC, compares two servers, measures memory.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod clock;
 mod compare;
 mod conn;
@@ -18,6 +20,7 @@ mod report;
 mod scenario;
 mod server;
 mod sources;
+mod steps;
 mod tx;
 mod watch;
 mod wire;

@@ -67,6 +67,8 @@ pub struct Report {
     pub client_cpu_us: f64,
     /// Share of one core the client's thread used: near 1 the client, not the server, was the limit.
     pub client_busy: f64,
+    /// Cores the server used on average. Below 1 in a pinned run with a thousand clients, others had the rest of its core.
+    pub server_busy: f64,
     pub memory: Memory,
     pub errors: u64,
     /// What was verified, or how verifying failed.
@@ -89,6 +91,7 @@ impl Report {
             latency_us: hist.into(),
             server_cpu_us: per_op(to.server - from.server),
             client_cpu_us: per_op(to.client - from.client),
+            server_busy: (to.server - from.server) as f64 / 1e9 / seconds,
             client_busy: (to.client - from.client) as f64 / 1e9 / seconds,
             memory: target
                 .pid
@@ -107,7 +110,7 @@ impl fmt::Display for Report {
         let l = &self.latency_us;
         write!(
             f,
-            "{:<18} {:>9.0} op/s  p50 {:>9} p99 {:>9} p99.9 {:>9} max {:>9}  cpu/op server {:>8} client {:>8} ({:.0} % of a core)  rss {} peak {}",
+            "{:<18} {:>9.0} op/s  p50 {:>9} p99 {:>9} p99.9 {:>9} max {:>9}  cpu/op server {:>8} ({:.0} %) client {:>8} ({:.0} %)  rss {} peak {}",
             self.scenario,
             self.ops_per_sec,
             time(l.p50),
@@ -115,6 +118,7 @@ impl fmt::Display for Report {
             time(l.p999),
             time(l.max),
             time(self.server_cpu_us),
+            self.server_busy * 100.0,
             time(self.client_cpu_us),
             self.client_busy * 100.0,
             mib(self.memory.rss),

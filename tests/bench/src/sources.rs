@@ -258,11 +258,8 @@ impl Source for Lists {
     }
 
     fn next(&mut self, client: usize, body: &mut Vec<u8>) -> &'static str {
-        let from = if self.limit == 0 {
-            0
-        } else {
-            self.rng.below(self.keys / self.limit) * self.limit
-        };
+        let pages = self.keys.checked_div(self.limit).unwrap_or(1).max(1);
+        let from = self.rng.below(pages) * self.limit;
         let all = self.keys - from;
         self.expect[client] = (
             if self.limit == 0 {

@@ -236,6 +236,10 @@ impl Tx {
                 if s.prefix_len < GRPC_PREFIX {
                     return;
                 }
+                if s.prefix[0] != 0 {
+                    let message = "a compressed message, which was not asked for".to_owned();
+                    return self.finish(handler, id, Err(Failure { code: 13, message }));
+                }
                 s.left = frame::u32_at(&s.prefix[1..]) as usize;
             } else if data.is_empty() {
                 return;
