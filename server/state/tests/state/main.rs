@@ -1,0 +1,11 @@
+//! What a client can see of the state, and what a store can.
+
+mod check;
+mod compaction;
+
+mod kv;
+mod lease;
+mod members;
+mod model;
+mod support;
+mod txn;
