@@ -1,0 +1,17 @@
+//! What only a leader's clock decides: when a lease has expired, what is left of it, how much history to keep.
+//!
+//! Each decision ends as a proposal: nothing here changes the state. Time is monotonic: a clock that is set changes
+//! nothing.
+
+pub mod lease;
+
+use std::sync::Arc;
+
+pub use lease::LeaseClock;
+
+use crate::api::context::Context;
+
+/// Starts all clocks on the current runtime. They end with the member.
+pub fn start(ctx: &Arc<Context>) {
+    lease::start(ctx);
+}
