@@ -48,7 +48,7 @@ impl Rng {
 /// What a crash does to what was not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
-    /// The process dies, the machine stays: everything written is there.
+    /// The process dies, the machine stays: everything written reads back, and what was not synced still is not.
     Process,
     /// Power is lost: nothing unsynced is there.
     LoseAll,
@@ -153,11 +153,22 @@ impl SimDisk {
     pub fn crash(&self, how: Crash) -> Self {
         let inner = self.inner.lock();
         let mut rng = match how {
+            Crash::Process => {
+                let after = Inner {
+                    names: inner.names.clone(),
+                    durable_names: inner.durable_names.clone(),
+                    unsynced_names: inner.unsynced_names.clone(),
+                    files: inner.files.clone(),
+                    ..Inner::default()
+                };
+                return Self {
+                    inner: Arc::new(Mutex::new(after)),
+                };
+            }
             Crash::Random(seed) => Some(Rng::new(seed)),
-            Crash::Process | Crash::LoseAll => None,
+            Crash::LoseAll => None,
         };
-        let all = how == Crash::Process;
-        let mut keep = |percent| all || rng.as_mut().is_some_and(|rng| rng.chance(percent));
+        let mut keep = |percent| rng.as_mut().is_some_and(|rng| rng.chance(percent));
         let percent = [5, 50, 95][if keep(33) {
             0
         } else {

@@ -3,4 +3,6 @@
 mod basics;
 mod beside;
 mod crash;
+mod damage;
+mod failures;
 mod model;
