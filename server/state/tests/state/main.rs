@@ -2,6 +2,7 @@
 
 mod check;
 mod compaction;
+mod hash;
 
 mod kv;
 mod lease;
