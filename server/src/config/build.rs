@@ -3,35 +3,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::derived::{self, DefaultHost};
 use super::duration::GoDuration;
-use super::effects;
 use super::error::ConfigError;
 use super::features::Features;
 use super::notice::Notice;
 use super::settings::Settings;
-use super::url::{self, Address, ListenUrl, UrlError};
 use super::{
-    Allowed, AutoCompaction, ClusterState, Config, Keepalive, LogConfig, LogFormat, LogLevel,
-    LogOutput, MetricsLevel, RuntimeKind, SocketOptions,
+    Allowed, AutoCompaction, ClusterState, Config, Keepalive, MetricsLevel, RuntimeKind,
+    SocketOptions, checks, effects, log_settings,
 };
 
-/// The longest election timeout, in ms.
-const MAX_ELECTION_MS: u64 = 50_000;
 const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
-const DEFAULT_NAME: &str = "default";
-const DEFAULT_CLIENT_URL: &str = "http://localhost:2379";
-const DEFAULT_PEER_URL: &str = "http://localhost:2380";
-const DEFAULT_CLUSTER: &str = "default=http://localhost:2380";
+const PROGRESS: &str = "watch-progress-notify-interval";
 const MIN_PROGRESS: Duration = Duration::from_millis(100);
-const LISTEN: [&str; 4] = [
-    "listen-peer-urls",
-    "listen-client-urls",
-    "listen-client-http-urls",
-    "listen-metrics-urls",
-];
-
-/// The host of the machine's default route, if it has one.
-pub(crate) type DefaultHost<'a> = &'a dyn Fn() -> Option<String>;
 
 /// Builds and checks. `notices` are those there are already.
 ///
@@ -46,12 +31,19 @@ pub(crate) fn build(
     effects::resolve_aliases(&mut settings, &mut notices)?;
     effects::judge(&settings, &mut notices)?;
     let s = &settings;
-    let log = log(s)?;
-    check_urls(s)?;
-    check_raft(s)?;
-    check_tls_versions(s)?;
+    let log = log_settings::log(s)?;
+    checks::check(s)?;
     let features = features(s, &mut notices)?;
-    let mut config = Config {
+    let mut config = config(s, log, features)?;
+    notices.extend(adjusted_progress(s));
+    config.notices = notices;
+    derived::fill_in_defaults(&mut config, default_host);
+    Ok(config)
+}
+
+/// Every field from its setting.
+fn config(s: &Settings, log: super::LogConfig, features: Features) -> Result<Config, ConfigError> {
+    Ok(Config {
         name: s.text("name"),
         data_dir: PathBuf::from(s.text("data-dir")),
         wal_dir: Some(s.text("wal-dir"))
@@ -93,12 +85,10 @@ pub(crate) fn build(
         max_txn_ops: size(s, "max-txn-ops")?,
         max_request_bytes: size(s, "max-request-bytes")?,
         max_concurrent_streams: u32::try_from(s.uint("max-concurrent-streams")).unwrap_or(u32::MAX),
-        keepalive: Keepalive {
-            min_time: positive(s, "grpc-keepalive-min-time")?.unwrap_or_default(),
-            interval: positive(s, "grpc-keepalive-interval")?,
-            timeout: positive(s, "grpc-keepalive-timeout")?,
-        },
-        watch_progress_notify_interval: progress_interval(s, &mut notices)?,
+        keepalive: keepalive(s)?,
+        watch_progress_notify_interval: positive(s, PROGRESS)?
+            .unwrap_or(Duration::from_secs(600))
+            .max(MIN_PROGRESS),
         warning_apply_duration: positive(s, "warning-apply-duration")?.unwrap_or_default(),
         warning_unary_request_duration: positive(s, "warning-unary-request-duration")?
             .unwrap_or(Duration::from_millis(300)),
@@ -118,10 +108,16 @@ pub(crate) fn build(
             _ => RuntimeKind::Local,
         },
         value_cache_bytes: s.uint("value-cache-bytes"),
-        notices,
-    };
-    fill_in_defaults(&mut config, default_host);
-    Ok(config)
+        notices: Vec::new(),
+    })
+}
+
+fn keepalive(s: &Settings) -> Result<Keepalive, ConfigError> {
+    Ok(Keepalive {
+        min_time: positive(s, "grpc-keepalive-min-time")?.unwrap_or_default(),
+        interval: positive(s, "grpc-keepalive-interval")?,
+        timeout: positive(s, "grpc-keepalive-timeout")?,
+    })
 }
 
 fn zero_means(n: u64, default: u64) -> u64 {
@@ -178,152 +174,6 @@ fn metrics(s: &Settings) -> Result<MetricsLevel, ConfigError> {
             "unknown --metrics {other:?}, supported values basic, extensive"
         )),
     }
-}
-
-fn log(s: &Settings) -> Result<LogConfig, ConfigError> {
-    if s.text("logger") == "capnslog" {
-        return invalid("--logger=capnslog is removed in v3.5".to_owned());
-    }
-    let level = s.text("log-level");
-    let level = match level.to_ascii_lowercase().as_str() {
-        "debug" => LogLevel::Debug,
-        "info" | "" => LogLevel::Info,
-        "warn" | "warning" => LogLevel::Warn,
-        "error" | "dpanic" | "panic" | "fatal" => LogLevel::Error,
-        _ => {
-            return invalid(format!(
-                "unrecognized --log-level {level:?}, supported values debug, info, warn, error, panic, fatal"
-            ));
-        }
-    };
-    let format = match s.text("log-format").as_str() {
-        "json" | "" => LogFormat::Json,
-        "console" => LogFormat::Console,
-        other => {
-            return invalid(format!(
-                "unknown log format: {other}, supported values json, console"
-            ));
-        }
-    };
-    Ok(LogConfig {
-        level,
-        format,
-        outputs: log_outputs(s)?,
-    })
-}
-
-fn log_outputs(s: &Settings) -> Result<Vec<LogOutput>, ConfigError> {
-    let mut names = s.list("log-outputs");
-    names.retain(|n| !n.is_empty());
-    if names.is_empty() {
-        names.push("default".to_owned());
-    }
-    if names.len() > 1 && names.iter().any(|n| n == "default") {
-        return invalid("multi logoutput for \"default\" is not supported yet".to_owned());
-    }
-    if names.iter().any(|n| n == "systemd/journal") {
-        return invalid(
-            "--log-outputs \"systemd/journal\" is not supported; under systemd use stderr"
-                .to_owned(),
-        );
-    }
-    let to_a_file = |n: &&String| !matches!(n.as_str(), "default" | "stderr" | "stdout");
-    let files = names.iter().filter(to_a_file).count();
-    if s.bool("enable-log-rotation") && (files > 1 || (files == 0 && names.len() == 1)) {
-        return invalid(
-            "--log-outputs requires a single file path when --log-rotate-config-json is defined"
-                .to_owned(),
-        );
-    }
-    // etcd too writes nowhere else then.
-    if names.iter().any(|n| n == "/dev/null") {
-        names = vec!["/dev/null".to_owned()];
-    }
-    let mut outputs: Vec<LogOutput> = names
-        .into_iter()
-        .map(|name| match name.as_str() {
-            "default" | "stderr" => LogOutput::Stderr,
-            "stdout" => LogOutput::Stdout,
-            _ => LogOutput::File(PathBuf::from(name)),
-        })
-        .collect();
-    outputs.dedup();
-    Ok(outputs)
-}
-
-fn check_urls(s: &Settings) -> Result<(), ConfigError> {
-    for name in LISTEN {
-        for url in s.urls(name) {
-            url.check_bind().map_err(|e| {
-                ConfigError::Invalid(format!("--{name}: {e}; use an IP address or localhost"))
-            })?;
-        }
-    }
-    for name in ["initial-advertise-peer-urls", "advertise-client-urls"] {
-        let urls = s.urls(name);
-        let check: Result<(), UrlError> = urls.iter().try_for_each(ListenUrl::check_advertised);
-        check.map_err(|e| {
-            ConfigError::Invalid(format!(
-                "--{name} {:?} must be \"host:port\" ({e})",
-                url::join(&urls)
-            ))
-        })?;
-    }
-    // In a file the default stays: only the command line and the environment know what was left out.
-    let from_file = |name| {
-        s.get(name)
-            .is_some_and(|set| matches!(set.source, super::Source::File(_)))
-    };
-    if s.is_set("listen-client-urls")
-        && !s.is_set("advertise-client-urls")
-        && !from_file("listen-client-urls")
-    {
-        return invalid(
-            "--advertise-client-urls is required when --listen-client-urls is set explicitly"
-                .to_owned(),
-        );
-    }
-    Ok(())
-}
-
-fn check_raft(s: &Settings) -> Result<(), ConfigError> {
-    let (heartbeat, election) = (s.uint("heartbeat-interval"), s.uint("election-timeout"));
-    if heartbeat == 0 {
-        return invalid("--heartbeat-interval must be >0 (set to 0ms)".to_owned());
-    }
-    if election == 0 {
-        return invalid("--election-timeout must be >0 (set to 0ms)".to_owned());
-    }
-    if heartbeat.saturating_mul(5) > election {
-        return invalid(format!(
-            "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
-        ));
-    }
-    if election > MAX_ELECTION_MS {
-        return invalid(format!(
-            "--election-timeout[{election}ms] is too long, and should be set less than {MAX_ELECTION_MS}ms"
-        ));
-    }
-    Ok(())
-}
-
-/// TLS is refused elsewhere; what is written about its versions must still make sense.
-fn check_tls_versions(s: &Settings) -> Result<(), ConfigError> {
-    for name in ["tls-min-version", "tls-max-version"] {
-        let version = s.text(name);
-        if !matches!(version.as_str(), "" | "TLS1.2" | "TLS1.3") {
-            return invalid(format!(
-                "unexpected TLS version {version:?} (--{name}; allowed: TLS1.2, TLS1.3)"
-            ));
-        }
-    }
-    let (min, max) = (s.text("tls-min-version"), s.text("tls-max-version"));
-    if min == "TLS1.3" && max == "TLS1.2" {
-        return invalid(format!(
-            "min version ({min}) is greater than max version ({max})"
-        ));
-    }
-    Ok(())
 }
 
 fn features(s: &Settings, notices: &mut Vec<Notice>) -> Result<Features, ConfigError> {
@@ -392,73 +242,13 @@ fn auto_compaction(s: &Settings) -> Result<AutoCompaction, ConfigError> {
     }
 }
 
-fn progress_interval(s: &Settings, notices: &mut Vec<Notice>) -> Result<Duration, ConfigError> {
-    let name = "watch-progress-notify-interval";
-    let given = positive(s, name)?.unwrap_or(Duration::from_secs(600));
-    if given < MIN_PROGRESS {
-        notices.push(Notice::Adjusted {
-            flag: name,
-            given: s.duration(name).to_string(),
-            used: GoDuration::from(MIN_PROGRESS).to_string(),
-        });
-    }
-    Ok(given.max(MIN_PROGRESS))
-}
-
-/// What etcd derives where nothing was said: the advertised host, the cluster of one, the directory.
-fn fill_in_defaults(config: &mut Config, default_host: DefaultHost<'_>) {
-    let peer_port = wildcard_port(&config.listen_peer_urls)
-        .filter(|_| url::join(&config.initial_advertise_peer_urls) == DEFAULT_PEER_URL);
-    let client_port = wildcard_port(&config.listen_client_urls)
-        .filter(|_| url::join(&config.advertise_client_urls) == DEFAULT_CLIENT_URL);
-    if (peer_port.is_some() || client_port.is_some())
-        && let Some(host) = default_host()
-    {
-        if let Some(port) = peer_port {
-            readdress(&mut config.initial_advertise_peer_urls, &host, port);
-        }
-        if let Some(port) = client_port {
-            readdress(&mut config.advertise_client_urls, &host, port);
-        }
-        config.notices.push(Notice::DefaultHost(host));
-    }
-    if config.name != DEFAULT_NAME && config.initial_cluster == DEFAULT_CLUSTER {
-        let name = if config.name.is_empty() {
-            DEFAULT_NAME
-        } else {
-            &config.name
-        };
-        let pairs: Vec<String> = config
-            .initial_advertise_peer_urls
-            .iter()
-            .map(|u| format!("{name}={u}"))
-            .collect();
-        config.initial_cluster = pairs.join(",");
-    }
-    if config.listen_client_http_urls.is_empty() {
-        config.notices.push(Notice::SinglePort);
-    }
-    if config.name == DEFAULT_NAME {
-        config.notices.push(Notice::DefaultName);
-    }
-    if config.data_dir.as_os_str().is_empty() {
-        let dir = format!("{}.etcd", config.name);
-        config.data_dir = PathBuf::from(&dir);
-        config.notices.push(Notice::DefaultDataDir(dir));
-    }
-}
-
-/// The port of a member that listens on every address.
-fn wildcard_port(urls: &[ListenUrl]) -> Option<u16> {
-    let (host, port) = urls.first()?.host_port()?;
-    (host == "0.0.0.0").then_some(port)
-}
-
-fn readdress(urls: &mut [ListenUrl], host: &str, port: u16) {
-    for url in urls {
-        url.address = Address::Tcp {
-            host: host.to_owned(),
-            port,
-        };
-    }
+/// What to say where the interval was raised to its least.
+fn adjusted_progress(s: &Settings) -> Option<Notice> {
+    let given = s.duration(PROGRESS);
+    let least = GoDuration::from(MIN_PROGRESS);
+    (GoDuration(0) < given && given < least).then(|| Notice::Adjusted {
+        flag: PROGRESS,
+        given: given.to_string(),
+        used: least.to_string(),
+    })
 }

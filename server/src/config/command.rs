@@ -221,7 +221,9 @@ impl Command {
                 wal_dir: line.wal_dir,
             })),
             Err(e) if e.use_stderr() => {
-                Err(ConfigError::Command(e.to_string().trim_end().to_owned()))
+                let text = e.to_string();
+                let text = text.strip_prefix("error: ").unwrap_or(&text);
+                Err(ConfigError::Command(text.trim_end().to_owned()))
             }
             Err(e) => Ok(Self::Help(e.to_string())),
         }

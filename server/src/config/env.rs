@@ -51,7 +51,9 @@ pub(crate) fn fill_in(
         let ours = name.starts_with("ETCD_") || name.starts_with("KEEPSTONE_");
         let used = !value.is_empty() && flags.iter().any(|(_, variable)| variable == name);
         if ours && !used && !SPECIAL.contains(&name.as_str()) {
-            notices.push(Notice::UnknownEnvironment(format!("{name}={value}")));
+            let secret = name.contains("PASSWORD") || name.contains("SECRET");
+            let shown = if secret { "(hidden)" } else { value };
+            notices.push(Notice::UnknownEnvironment(format!("{name}={shown}")));
         }
     }
     Ok(())

@@ -77,6 +77,9 @@ fn refused_discovery() -> ConfigError {
     }
 }
 
+/// etcd reads these from the command line only, and its sample file has one of them with a value it would refuse there.
+const ONLY_FLAGS: &[&str] = &["discovery-fallback"];
+
 /// The row that a key stands for.
 fn flag_of(entry: &Entry) -> Option<&'static Flag> {
     let key = entry.key.as_str();
@@ -101,7 +104,12 @@ fn flag_of(entry: &Entry) -> Option<&'static Flag> {
         },
         Some(_) => return None,
     };
-    table::find(&name).filter(|f| !matches!(f.effect, Effect::Early(_)) && f.kind != Kind::Nothing)
+    let in_a_file = |f: &&Flag| {
+        !matches!(f.effect, Effect::Early(_))
+            && f.kind != Kind::Nothing
+            && !ONLY_FLAGS.contains(&f.name)
+    };
+    table::find(&name).filter(in_a_file)
 }
 
 fn is_empty(value: &Plain) -> bool {

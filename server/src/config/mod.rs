@@ -7,8 +7,10 @@
 
 mod args;
 mod build;
+mod checks;
 mod cluster;
 mod command;
+mod derived;
 mod duration;
 mod effects;
 mod env;
@@ -16,6 +18,7 @@ mod error;
 mod features;
 mod file;
 mod help;
+mod log_settings;
 mod notice;
 mod settings;
 pub mod table;

@@ -191,3 +191,39 @@ fn the_old_spelling_of_the_catch_up_key() {
     let c = yaml("experimental-snapshot-catch-up-entries: 7\n").expect("valid");
     assert_eq!(c.snapshot_catchup_entries, 7);
 }
+
+/// The settings of etcd's sample file, dead ones included: its own test starts a member from it.
+#[test]
+fn what_etcds_sample_file_sets_is_accepted() {
+    let c = yaml(
+        "name: 'default'\n\
+         data-dir:\n\
+         quota-backend-bytes: 0\n\
+         listen-client-urls: http://localhost:2379\n\
+         max-snapshots: 5\n\
+         cors:\n\
+         discovery:\n\
+         discovery-fallback: 'proxy'\n\
+         discovery-srv:\n\
+         initial-cluster:\n\
+         initial-cluster-state: 'new'\n\
+         strict-reconfig-check: false\n\
+         enable-pprof: true\n\
+         proxy: 'off'\n\
+         proxy-failure-wait: 5000\n\
+         client-transport-security:\n  cert-file:\n  client-cert-auth: false\n  auto-tls: false\n\
+         peer-transport-security:\n  cert-file:\n  client-cert-auth: false\n  auto-tls: false\n\
+         self-signed-cert-validity: 1\n\
+         log-level: debug\n\
+         logger: zap\n\
+         log-outputs: [stderr]\n\
+         force-new-cluster: false\n\
+         auto-compaction-retention: \"1\"\n\
+         cipher-suites: [\n  TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,\n  TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384\n]\n\
+         tls-min-version: 'TLS1.2'\n\
+         tls-max-version: 'TLS1.3'\n",
+    )
+    .expect("accepted");
+    assert!(c.enable_pprof && !c.strict_reconfig_check);
+    c.founding_cluster().expect("founds a cluster of one");
+}

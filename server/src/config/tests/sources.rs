@@ -212,6 +212,7 @@ fn unknown_variables_are_told() {
         ("ETCD_FOO", "a"),
         ("ETCD_VERSION", "true"),
         ("KEEPSTONE_NAME", "x"),
+        ("ETCD_ROOT_PASSWORD", "geheim"),
         ("ETCD_UNSUPPORTED_ARCH", "arm"),
         ("PATH", "/bin"),
         ("ETCDCTL_API", "3"),
@@ -227,7 +228,12 @@ fn unknown_variables_are_told() {
         .collect();
     assert_eq!(
         unknown,
-        ["ETCD_FOO=a", "ETCD_VERSION=true", "KEEPSTONE_NAME=x"]
+        [
+            "ETCD_FOO=a",
+            "ETCD_VERSION=true",
+            "KEEPSTONE_NAME=x",
+            "ETCD_ROOT_PASSWORD=(hidden)"
+        ]
     );
 }
 
