@@ -134,9 +134,11 @@ func (p *pair) crash() {
 	p.note("crash and restart")
 }
 
-// settle waits until both sides have delivered every event there is, and compares them.
+// settle waits until both sides have delivered every event there is, and compares them. It writes first: progress of
+// the new revision cannot be an answer, late on its way, to something asked before the latest watchers were there.
 func (p *pair) settle(w *world) {
 	p.t.Helper()
+	p.do(w, w.anchor())
 	p.past.settle(w.rev)
 	if p.future.latestStart <= w.rev {
 		p.future.settle(w.rev)

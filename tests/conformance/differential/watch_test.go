@@ -195,12 +195,6 @@ func (ws *watchers) settle(revision int64) {
 	ws.p.t.Helper()
 	ws.p.note(fmt.Sprintf("settle at %d", revision))
 	ask := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}
-	// Progress of a time before this call says nothing about what was created since.
-	for _, s := range ws.streams {
-		s.mu.Lock()
-		s.progress = 0
-		s.mu.Unlock()
-	}
 	ws.each("progress", func(s *stream) { _ = s.Send(ask) }, func(s *stream) bool { return s.progress >= revision })
 	ws.compare()
 }

@@ -33,12 +33,13 @@ type Server struct {
 	Addr     string // host:port for clients
 	PeerAddr string // host:port for peers
 
-	t     testing.TB
-	bin   string
-	flags []string
-	log   string
-	cmd   *exec.Cmd
-	died  chan struct{}
+	t      testing.TB
+	bin    string
+	flags  []string
+	before func(*Server)
+	log    string
+	cmd    *exec.Cmd
+	died   chan struct{}
 }
 
 // Option changes how a server is started.
@@ -52,6 +53,11 @@ func Flags(flags ...string) Option {
 // Data starts the server on an existing data directory.
 func Data(dir string) Option {
 	return func(s *Server) { s.Dir = dir }
+}
+
+// Before runs something once the server has its addresses and has not started yet.
+func Before(act func(*Server)) Option {
+	return func(s *Server) { s.before = act }
 }
 
 // Start runs bin until it serves clients, or fails the test.
@@ -68,15 +74,18 @@ func Start(t testing.TB, bin string, options ...Option) *Server {
 			t.Logf("the end of %s's log:\n%s", filepath.Base(s.bin), s.logTail())
 		}
 	})
-	s.Addr, s.PeerAddr = freeAddr(t), freeAddr(t)
+	s.Addr, s.PeerAddr = FreeAddr(t), FreeAddr(t)
+	if s.before != nil {
+		s.before(s)
+	}
 	s.launch()
 	if err := s.ready(); err != nil {
-		if !strings.Contains(s.logTail(), "in use") {
+		if s.before != nil || !strings.Contains(s.logTail(), "in use") {
 			t.Fatalf("%s did not start: %v", bin, err)
 		}
 		// Somebody took a port between our look and the server's bind.
 		s.Kill()
-		s.Addr, s.PeerAddr = freeAddr(t), freeAddr(t)
+		s.Addr, s.PeerAddr = FreeAddr(t), FreeAddr(t)
 		s.launch()
 		if err := s.ready(); err != nil {
 			t.Fatalf("%s did not start: %v", bin, err)
@@ -84,6 +93,9 @@ func Start(t testing.TB, bin string, options ...Option) *Server {
 	}
 	return s
 }
+
+// Bin is the path of the program that runs.
+func (s *Server) Bin() string { return s.bin }
 
 // URL is where clients and HTTP requests go.
 func (s *Server) URL() string { return "http://" + s.Addr }
@@ -255,8 +267,8 @@ var (
 	taken     = map[string]bool{}
 )
 
-// freeAddr is a loopback address nobody listens on, never the same one twice in this process.
-func freeAddr(t testing.TB) string {
+// FreeAddr is a loopback address nobody listens on, never the same one twice in this process.
+func FreeAddr(t testing.TB) string {
 	t.Helper()
 	for {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,0 +1,102 @@
+package conformance
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"keepstone.io/conformance/harness"
+)
+
+// TestRestart ends the server gently and by force: all that was answered is there again.
+func TestRestart(t *testing.T) {
+	ctx, server, client := start(t)
+	fill(ctx, t, client)
+	before := contentOf(ctx, t, server, 30)
+	member := must(client.MemberList(ctx))(t).Members[0]
+	for name, end := range map[string]func(){"killed": server.Kill, "stopped": server.Stop} {
+		end()
+		server.Restart()
+		require.Equal(t, before, contentOf(ctx, t, server, 30), name)
+		require.Equal(t, member, must(client.MemberList(ctx))(t).Members[0], name)
+	}
+	require.Equal(t, before.Revision+1, must(client.Put(ctx, "after", ""))(t).Header.Revision)
+}
+
+// TestCrashUnderLoad kills the server among concurrent writes: what was acknowledged is there, and a watch from before
+// the crash goes on without a gap.
+func TestCrashUnderLoad(t *testing.T) {
+	ctx, server, client := start(t)
+	watch := server.Client().Watch(ctx, "load/", clientv3.WithPrefix(), clientv3.WithRev(1))
+	const writers = 4
+	acknowledged := make(chan int, writers)
+	progress := make(chan struct{}, 1<<20)
+	for w := range writers {
+		own := server.Client()
+		go func() {
+			n := 0
+			for {
+				if _, err := own.Put(ctx, fmt.Sprintf("load/%d", w), fmt.Sprint(n)); err != nil {
+					break
+				}
+				n++
+				progress <- struct{}{}
+			}
+			acknowledged <- n
+		}()
+	}
+	for range 200 {
+		<-progress
+	}
+	server.Kill()
+	server.Restart()
+	kept := values(ctx, t, client, "load/")
+	revision := must(client.Get(ctx, "load/"))(t).Header.Revision
+	require.GreaterOrEqual(t, revision, int64(201))
+	total := 0
+	for range writers {
+		// The client does not retry a write that may have happened, so each writer has ended at the crash.
+		total += <-acknowledged
+	}
+	require.LessOrEqual(t, total, int(revision)-1)
+	require.Len(t, kept, writers)
+	seen := int64(1)
+	for seen < revision {
+		response := <-watch
+		require.NoError(t, response.Err())
+		for _, event := range response.Events {
+			require.Equal(t, seen+1, event.Kv.ModRevision)
+			seen = event.Kv.ModRevision
+		}
+	}
+}
+
+// TestLeaseOverRestart: a restart gives a lease its full time again, and it still expires.
+func TestLeaseOverRestart(t *testing.T) {
+	ctx, server, client := start(t)
+	lease := must(client.Grant(ctx, 2))(t).ID
+	must(client.Put(ctx, "short", "", clientv3.WithLease(lease)))(t)
+	server.Kill()
+	server.Restart()
+	harness.Eventually(t, "the key gone", func() bool { return len(must(client.Get(ctx, "short"))(t).Kvs) == 0 })
+	require.EqualValues(t, -1, must(client.TimeToLive(ctx, lease))(t).TTL)
+}
+
+// TestLeaseCheckpoint: with checkpoints a restart keeps the time a lease has used, but for what the latest checkpoint
+// did not see. etcd writes one only every five minutes, so the time is used up before the first restart: see
+// TestLeaseCheckpointSlow in the slow tests.
+func TestLeaseCheckpoint(t *testing.T) {
+	ctx, server, client := start(t, "--feature-gates=LeaseCheckpoint=true,LeaseCheckpointPersist=true")
+	lease := must(client.Grant(ctx, 3600))(t).ID
+	must(client.Put(ctx, "long", "", clientv3.WithLease(lease)))(t)
+	before := must(client.TimeToLive(ctx, lease))(t)
+	server.Kill()
+	server.Restart()
+	after := must(client.TimeToLive(ctx, lease))(t)
+	require.EqualValues(t, 3600, after.GrantedTTL)
+	require.LessOrEqual(t, after.TTL, before.GrantedTTL)
+	require.Greater(t, after.TTL, before.TTL-int64(harness.Patience/time.Second))
+}
