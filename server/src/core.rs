@@ -4,11 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use keepstone_proto::etcdserverpb::ResponseHeader;
 use keepstone_state::{Effects, MemberId, Revision, State};
 use keepstone_store::RecordStore;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use tonic::Status;
 
+use crate::clocks::LeaseClock;
 use crate::pins::Pins;
 use crate::raft::codec::{self, Applied};
 use crate::watch::Hub;
@@ -27,14 +31,19 @@ pub struct Core {
     pub records: Arc<RecordStore>,
     pub watch: Hub,
     pub pins: Pins,
+    /// Told of every lease that comes or goes.
+    pub leases: Arc<LeaseClock>,
     durable: Mutex<Applied>,
+    /// The mark of the last applied run. Changed under the state's write lock.
+    mark: Mutex<Bytes>,
     applied_index: AtomicU64,
     term: AtomicU64,
+    failure: watch::Sender<Option<String>>,
 }
 
 impl Core {
     /// `durable` is the position of the checkpoint that `state` was restored from.
-    pub fn new(identity: Identity, state: State, records: Arc<RecordStore>, watch: Hub, durable: Applied) -> Self {
+    pub fn new(identity: Identity, state: State, records: Arc<RecordStore>, watch: Hub, leases: Arc<LeaseClock>, durable: Applied) -> Self {
         let index = durable.log_id.as_ref().map_or(0, |id| id.index());
         Self {
             identity,
@@ -42,9 +51,12 @@ impl Core {
             records,
             watch,
             pins: Pins::default(),
+            leases,
+            mark: Mutex::new(codec::encode_applied(&durable)),
             durable: Mutex::new(durable),
             applied_index: AtomicU64::new(index),
             term: AtomicU64::new(0),
+            failure: watch::Sender::new(None),
         }
     }
 
@@ -52,8 +64,16 @@ impl Core {
     /// see a revision whose records can't be read, or miss its events.
     pub fn publish(&self, state: &State, effects: Effects, applied: &Applied) {
         self.watch.publish(&effects.records, state.revision());
-        self.records.append(effects.records, effects.tables, codec::encode_applied(applied));
+        self.leases.applied(&effects.leases);
+        let mark = codec::encode_applied(applied);
+        self.records.append(effects.records, effects.tables, mark.clone());
+        *self.mark.lock() = mark;
         self.applied_index.store(applied.log_id.as_ref().map_or(0, |id| id.index()), Ordering::Release);
+    }
+
+    /// Hands over changes that are this member's own and no log entry's. Call it under the state's write lock.
+    pub fn publish_own(&self, effects: Effects) {
+        self.records.append(effects.records, effects.tables, self.mark.lock().clone());
     }
 
     /// The store's revision: what a client sees in headers.
@@ -86,8 +106,30 @@ impl Core {
         self.term.store(term, Ordering::Relaxed);
     }
 
+    pub fn term(&self) -> u64 {
+        self.term.load(Ordering::Relaxed)
+    }
+
     pub fn applied_index(&self) -> u64 {
         self.applied_index.load(Ordering::Acquire)
+    }
+
+    /// Ends the member: something it stands on has failed. The first reason counts. The status is for the caller whose
+    /// request met the failure.
+    pub fn fail(&self, why: &str) -> Status {
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                *failure = Some(why.to_owned());
+            }
+            first
+        });
+        Status::unavailable(keepstone_state::Error::Stopped.to_string())
+    }
+
+    /// Resolves with the reason once the member has failed.
+    pub fn failures(&self) -> watch::Receiver<Option<String>> {
+        self.failure.subscribe()
     }
 
     /// The log position of the last flushed checkpoint.

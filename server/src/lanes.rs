@@ -13,6 +13,11 @@ thread_local! {
     static HERE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
+/// The lane of the calling thread, if it is a connection thread's.
+pub fn here() -> Option<usize> {
+    HERE.get()
+}
+
 /// A pending answer of one request.
 pub struct Waiter<T> {
     lane: Option<usize>,

@@ -1,1 +1,25 @@
-//! To be written.
+//! Keepstone's member: everything behind `main`.
+
+pub mod api;
+pub mod checkpointer;
+pub mod clocks;
+pub mod compactor;
+pub mod config;
+pub mod core;
+pub mod data;
+pub mod export;
+pub mod lanes;
+pub mod listen;
+pub mod logging;
+pub mod member;
+pub mod metrics;
+pub mod pins;
+pub mod propose;
+pub mod purge;
+pub mod raft;
+pub mod runtime;
+pub mod signals;
+pub mod version;
+pub mod watch;
+
+pub use member::run;

@@ -70,6 +70,11 @@ impl Workers {
         Ok((workers, lanes))
     }
 
+    /// How many places there are to run things.
+    pub fn threads(&self) -> usize {
+        self.starts.len()
+    }
+
     /// Runs `start` on the next thread in turn. Waits while that thread has too many unstarted ones.
     pub async fn spawn(&mut self, start: impl FnOnce() -> Task + Send + 'static) {
         let n = self.next;

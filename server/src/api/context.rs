@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use keepstone_proto::etcdserverpb::{InternalRaftRequest, ResponseHeader};
 use keepstone_state::{Error, Reply};
+use openraft::async_runtime::watch::WatchReceiver as _;
 use tonic::Status;
 
 use super::error::status;
+use crate::checkpointer::Checkpointer;
 use crate::clocks::LeaseClock;
 use crate::config::Config;
 use crate::core::Core;
+use crate::data::Paths;
 use crate::metrics::Metrics;
 use crate::propose::Proposer;
 use crate::raft::read_index::ReadIndex;
@@ -25,6 +28,8 @@ pub struct Context {
     pub reads: ReadIndex,
     pub leases: Arc<LeaseClock>,
     pub compactor: Compactor,
+    pub checkpointer: Arc<Checkpointer>,
+    pub paths: Paths,
     pub metrics: Arc<Metrics>,
 }
 
@@ -59,7 +64,7 @@ impl Context {
     }
 
     pub fn leader(&self) -> Option<u64> {
-        self.raft.metrics().borrow().current_leader
+        self.raft.metrics().borrow_watched().current_leader
     }
 
     pub fn is_leader(&self) -> bool {

@@ -40,7 +40,7 @@ pub fn log_id(term: u64, index: u64) -> LogId {
 }
 
 pub fn term_of(id: &LogId) -> u64 {
-    *id.committed_leader_id()
+    id.committed_leader_id().term
 }
 
 pub fn encode_vote(vote: &Vote) -> Bytes {
@@ -131,19 +131,14 @@ pub fn decode_applied(mut b: &[u8]) -> io::Result<Applied> {
     Ok(Applied { log_id: applied, membership: StoredMembership::new(at, membership) })
 }
 
-/// `term, kind, body`: what the WAL stores for one log entry. Its index is the WAL's own.
-pub fn encode_entry(entry: &Entry) -> Bytes {
-    let term = term_of(&entry.log_id());
+/// `kind, body`: what the WAL stores for one log entry. Its index and term are the WAL's own.
+pub fn encode_payload(payload: &Payload) -> Bytes {
     let mut out = Vec::new();
-    match &entry.payload {
-        Payload::Blank => {
-            out.put_u64_le(term);
-            out.put_u8(BLANK);
-        }
+    match payload {
+        Payload::Blank => out.put_u8(BLANK),
         Payload::Normal(p) => {
             let body: usize = p.requests.iter().map(|r| r.encoded.len() + 4).sum();
-            out.reserve_exact(9 + body);
-            out.put_u64_le(term);
+            out.reserve_exact(1 + body);
             out.put_u8(NORMAL);
             for r in p.requests.iter() {
                 out.put_u32_le(r.encoded.len() as u32);
@@ -151,7 +146,6 @@ pub fn encode_entry(entry: &Entry) -> Bytes {
             }
         }
         Payload::Membership(m) => {
-            out.put_u64_le(term);
             out.put_u8(MEMBERSHIP);
             put_membership(&mut out, m);
         }
@@ -159,15 +153,12 @@ pub fn encode_entry(entry: &Entry) -> Bytes {
     out.into()
 }
 
-/// The term alone, without decoding the requests.
-pub fn entry_term(mut payload: &[u8]) -> io::Result<u64> {
-    take_u64(&mut payload, "log entry")
-}
-
 /// The requests of a normal entry as they stand in the log; none for the other kinds.
-pub fn entry_requests(payload: &Bytes) -> io::Result<Vec<Bytes>> {
+///
+/// # Errors
+/// When the bytes are no payload of ours.
+pub fn requests(payload: &Bytes) -> io::Result<Vec<Bytes>> {
     let mut b: &[u8] = payload;
-    take_u64(&mut b, "log entry")?;
     if take_u8(&mut b, "log entry")? != NORMAL {
         return Ok(Vec::new());
     }
@@ -183,25 +174,64 @@ pub fn entry_requests(payload: &Bytes) -> io::Result<Vec<Bytes>> {
     Ok(requests)
 }
 
-pub fn decode_entry(index: u64, payload: &Bytes) -> io::Result<Entry> {
+/// The entry that was encoded as `payload`.
+///
+/// # Errors
+/// When the bytes are no payload of ours.
+pub fn decode_entry(id: LogId, payload: &Bytes) -> io::Result<Entry> {
     let mut b: &[u8] = payload;
-    let term = take_u64(&mut b, "log entry")?;
-    let kind = take_u8(&mut b, "log entry")?;
-    let payload = match kind {
+    let payload = match take_u8(&mut b, "log entry")? {
         BLANK => Payload::Blank,
         MEMBERSHIP => Payload::Membership(take_membership(&mut b)?),
         NORMAL => {
-            let requests = entry_requests(payload)?
-                .into_iter()
-                .map(|encoded| {
-                    let decoded = InternalRaftRequest::decode(encoded.clone())
-                        .map_err(|e| corrupt(&format!("request in log entry {index}: {e}")))?;
-                    Ok(Request { encoded, decoded })
-                })
-                .collect::<io::Result<Arc<[Request]>>>()?;
+            let decode = |encoded: Bytes| {
+                let decoded = InternalRaftRequest::decode(encoded.clone())
+                    .map_err(|e| corrupt(&format!("request in log entry {}: {e}", id.index())))?;
+                Ok(Request { encoded, decoded })
+            };
+            let requests = requests(payload)?.into_iter().map(decode).collect::<io::Result<Arc<[Request]>>>()?;
             Payload::Normal(Proposal { requests })
         }
         _ => return Err(corrupt("log entry: unknown kind")),
     };
-    Ok(Entry::new(log_id(term, index), payload))
+    Ok(Entry::new(id, payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_decodes_to_itself() {
+        for vote in [Vote::new(3, 7), Vote::new_committed(3, 7)] {
+            assert_eq!(decode_vote(&encode_vote(&vote)).expect("a vote"), vote);
+        }
+        let id = log_id(5, 9);
+        assert_eq!(decode_log_id(&encode_log_id(&id)).expect("an id"), id);
+        let membership = Membership::new_with_defaults(vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 3])], [4]);
+        let applied = Applied { log_id: Some(id), membership: StoredMembership::new(Some(log_id(1, 1)), membership.clone()) };
+        let back = decode_applied(&encode_applied(&applied)).expect("applied");
+        assert_eq!((back.log_id, back.membership), (applied.log_id, applied.membership));
+        let none = decode_applied(&encode_applied(&Applied::default())).expect("applied");
+        assert_eq!((none.log_id, none.membership), (None, StoredMembership::default()));
+        let request = Request::new(InternalRaftRequest { id: 3, ..Default::default() });
+        let normal = Payload::Normal(Proposal { requests: vec![request.clone(), request].into() });
+        for payload in [Payload::Blank, Payload::Membership(membership), normal] {
+            let bytes = encode_payload(&payload);
+            let back = decode_entry(id, &bytes).expect("an entry");
+            assert_eq!(back.log_id(), id);
+            assert_eq!(encode_payload(&back.payload), bytes);
+        }
+    }
+
+    #[test]
+    fn cut_bytes_are_refused_not_misread() {
+        let request = Request::new(InternalRaftRequest { id: 300, ..Default::default() });
+        let bytes = encode_payload(&Payload::Normal(Proposal { requests: vec![request].into() }));
+        for len in 2..bytes.len() {
+            assert!(decode_entry(log_id(1, 1), &bytes.slice(..len)).is_err());
+        }
+        assert!(decode_vote(&[0; 16]).is_err());
+        assert!(decode_applied(&[1, 0]).is_err());
+    }
 }

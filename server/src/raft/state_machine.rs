@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::{FutureExt, Stream, StreamExt};
 use keepstone_state::{Effects, Records};
 use openraft::entry::RaftEntry;
-use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta};
+use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 
 use super::codec::{self, Applied};
@@ -70,7 +70,7 @@ impl StateMachine {
     /// What a snapshot taken now would cover: the last flushed checkpoint, no more.
     fn checkpointed(&self) -> openraft::alias::SnapshotMetaOf<TypeConfig> {
         let durable = self.core.durable();
-        SnapshotMeta { last_log_id: durable.log_id, last_membership: durable.membership }
+        openraft::SnapshotMeta { last_log_id: durable.log_id, last_membership: durable.membership }
     }
 }
 

@@ -7,19 +7,35 @@ use bytes::Bytes;
 use keepstone_proto::etcdserverpb::InternalRaftRequest;
 use keepstone_state::{Error, Reply};
 use openraft::raft::responder::Responder;
+use openraft::vote::RaftLeaderId;
 use prost::Message;
 
-openraft::declare_raft_types!(
-    /// Keepstone's choice of openraft types. `leader_id_std`: one leader a term, as etcd's `raft_term` promises.
-    pub TypeConfig:
-        D = Proposal,
-        R = Replies,
-        NodeId = u64,
-        Node = openraft::EmptyNode,
-        Term = u64,
-        LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>,
-        Responder<T> = Callback<T> where T: Send + 'static,
-);
+/// Keepstone's choice of openraft types.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TypeConfig;
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Proposal;
+    type R = Replies;
+    type NodeId = u64;
+    type Node = openraft::EmptyNode;
+    type Term = u64;
+    /// One leader a term, as etcd's `raft_term` promises.
+    type LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = openraft::EntryPayload<Proposal, u64, openraft::EmptyNode>;
+    type Entry = openraft::Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
+    type Responder<T>
+        = Callback<T>
+    where
+        T: Send + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: Send + 'static;
+    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
 
 pub type LogId = openraft::alias::LogIdOf<TypeConfig>;
 pub type Entry = openraft::alias::EntryOf<TypeConfig>;

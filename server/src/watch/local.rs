@@ -355,11 +355,13 @@ impl Inner {
                 }
             });
         }
+        let mut behind = Vec::new();
         for target in overfull {
             let oldest = streams.get(&target.stream).and_then(|s| s.watchers.get(&target.watch)).and_then(|w| w.owed.front());
-            if let Some(next) = oldest.map(|owed| owed.revision) {
-                self.fall_behind(target, next);
-            }
+            behind.extend(oldest.map(|owed| (target, owed.revision)));
+        }
+        for (target, next) in behind {
+            self.fall_behind(target, next);
         }
         self.position = self.position.max(run.revision);
         self.wake(touched);

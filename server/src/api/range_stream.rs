@@ -1,0 +1,82 @@
+//! KV.RangeStream: a Range answered in chunks near the request limit, so that a list of any length costs both sides
+//! the memory of a few chunks.
+
+use std::sync::Arc;
+
+use keepstone_proto::KeyValue;
+use keepstone_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use keepstone_proto::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
+use keepstone_state::check;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::context::Context;
+use super::error::status;
+use super::range::Reading;
+
+/// Chunks made ahead of the client.
+const CHUNKS_AHEAD: usize = 2;
+/// Keys of the first chunk; the next ones double or halve to come near the request limit in bytes.
+const FIRST_CHUNK_KEYS: usize = 10;
+
+type Chunks = mpsc::Sender<Result<RangeStreamResponse, Status>>;
+
+/// Checks the request and starts its stream.
+///
+/// # Errors
+/// What a unary Range refuses, and orders and filters that need the whole range at once.
+pub async fn open(ctx: Arc<Context>, request: RangeRequest) -> Result<ReceiverStream<Result<RangeStreamResponse, Status>>, Status> {
+    check::check_range(&request).map_err(|error| status(&error))?;
+    let in_key_order = request.sort_order == SortOrder::None as i32
+        || request.sort_order == SortOrder::Ascend as i32 && request.sort_target == SortTarget::Key as i32;
+    if !in_key_order || request.sort_target != SortTarget::Key as i32 {
+        return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
+    }
+    let filters = [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision];
+    if filters.iter().any(|filter| *filter != 0) {
+        return Err(Status::unimplemented("RangeStream does not support revision filters"));
+    }
+    if !request.serializable {
+        ctx.linearizable().await?;
+    }
+    let (tx, rx) = mpsc::channel(CHUNKS_AHEAD);
+    tokio::spawn(async move {
+        if let Err(refused) = send(&ctx, &request, &tx).await {
+            drop(tx.send(Err(refused)).await);
+        }
+    });
+    Ok(ReceiverStream::new(rx))
+}
+
+async fn send(ctx: &Context, request: &RangeRequest, tx: &Chunks) -> Result<(), Status> {
+    let mut reading = Reading::start(&ctx.core, request).map_err(|error| status(&error))?;
+    let count = reading.count().await;
+    let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let mut keys = FIRST_CHUNK_KEYS;
+    let mut sent = 0;
+    let mut chunk = next_chunk(&mut reading, keys.min(limit), request.keys_only)?;
+    loop {
+        sent += chunk.len();
+        let bytes: usize = chunk.iter().map(|kv| kv.raw().len()).sum();
+        keys = if bytes < ctx.config.max_request_bytes / 2 { keys * 2 } else { (keys / 2).max(1) };
+        let next = next_chunk(&mut reading, keys.min(limit - sent), request.keys_only)?;
+        let last = next.is_empty();
+        let mut response = RangeResponse { kvs: std::mem::replace(&mut chunk, next), ..Default::default() };
+        if last {
+            response.header = Some(ctx.header(reading.plan.current));
+            response.count = count as i64;
+            response.more = !request.count_only && sent < count && sent == limit;
+        }
+        let message = RangeStreamResponse { range_response: Some(response) };
+        if tx.send(Ok(message)).await.is_err() || last {
+            return Ok(());
+        }
+    }
+}
+
+fn next_chunk(reading: &mut Reading<'_>, keys: usize, keys_only: bool) -> Result<Vec<KeyValue>, Status> {
+    let places = if keys == 0 { Vec::new() } else { reading.next_places(keys) };
+    let value = |at| reading.value(at).map(|kv| if keys_only { kv.without_value() } else { kv });
+    places.into_iter().map(value).collect()
+}

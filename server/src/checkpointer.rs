@@ -1,0 +1,147 @@
+//! The thread that writes applied state to the store behind everybody's back, and tells Raft how much of the log is no
+//! longer needed. Nothing waits for it but a member that stops, and writers when it falls far behind.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+use crate::core::Core;
+use crate::metrics::Metrics;
+use crate::raft::codec;
+
+/// Unwritten bytes that make a checkpoint due at once.
+const WRITE_BYTES: usize = 8 << 20;
+/// A checkpoint is written, and the store flushed, at least this often while there is something to write.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// Bytes written since the last flush that make a flush due.
+const FLUSH_BYTES: usize = 64 << 20;
+/// How often the thread looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+#[derive(Default)]
+struct Asked {
+    flush: u64,
+    flushed: u64,
+    stop: bool,
+}
+
+struct Shared {
+    asked: Mutex<Asked>,
+    changed: Condvar,
+    /// The log index of the last flushed checkpoint.
+    durable: watch::Sender<u64>,
+}
+
+/// Handle on the thread. Dropping it flushes and stops it.
+pub struct Checkpointer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    /// # Errors
+    /// When the thread can't be started.
+    pub fn start(core: Arc<Core>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let index = core.durable().log_id.as_ref().map_or(0, |id| id.index());
+        let shared = Arc::new(Shared { asked: Mutex::default(), changed: Condvar::new(), durable: watch::Sender::new(index) });
+        let worker = Worker { core, metrics, shared: shared.clone(), written: 0, last_flush: Instant::now() };
+        let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || worker.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// The log index of the last flushed checkpoint, as it moves.
+    pub fn durable(&self) -> watch::Receiver<u64> {
+        self.shared.durable.subscribe()
+    }
+
+    /// Writes and flushes everything applied before this call. Blocks.
+    pub fn flush(&self) {
+        let mut asked = self.shared.asked.lock();
+        asked.flush += 1;
+        let ticket = asked.flush;
+        self.shared.changed.notify_all();
+        while asked.flushed < ticket && !asked.stop {
+            self.shared.changed.wait(&mut asked);
+        }
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.flush();
+        self.shared.asked.lock().stop = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+struct Worker {
+    core: Arc<Core>,
+    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+    written: usize,
+    last_flush: Instant,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            let ticket = {
+                let mut asked = self.shared.asked.lock();
+                if !asked.stop && asked.flush == asked.flushed {
+                    self.shared.changed.wait_for(&mut asked, LOOK_EVERY);
+                }
+                if asked.stop {
+                    return;
+                }
+                asked.flush
+            };
+            let asked_for = ticket > self.shared.asked.lock().flushed;
+            if let Err(error) = self.step(asked_for) {
+                self.core.fail(&error.to_string());
+                let mut asked = self.shared.asked.lock();
+                asked.stop = true;
+                self.shared.changed.notify_all();
+                return;
+            }
+            self.shared.asked.lock().flushed = ticket;
+            self.shared.changed.notify_all();
+        }
+    }
+
+    fn step(&mut self, asked_for: bool) -> Result<(), keepstone_store::StoreError> {
+        let dirty = self.core.records.dirty_bytes();
+        let overdue = self.last_flush.elapsed() >= FLUSH_EVERY;
+        if dirty >= WRITE_BYTES || (dirty > 0 && (overdue || asked_for)) {
+            let began = Instant::now();
+            self.core.records.checkpoint()?;
+            self.metrics.disk.backend_commit.observe(began.elapsed().as_secs_f64());
+            self.written += dirty;
+        }
+        if self.written >= FLUSH_BYTES || (self.written > 0 && overdue) || asked_for {
+            self.flush()?;
+        } else if overdue {
+            self.last_flush = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), keepstone_store::StoreError> {
+        let mark = self.core.records.flush()?;
+        self.written = 0;
+        self.last_flush = Instant::now();
+        if let Some(mark) = mark {
+            // The mark is our own encoding, written by `Core::publish`.
+            let applied = codec::decode_applied(&mark).unwrap_or_else(|_| self.core.durable());
+            let index = applied.log_id.as_ref().map_or(0, |id| id.index());
+            self.core.set_durable(applied);
+            self.shared.durable.send_replace(index);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! A member's data directory: whose it is, its log and its checkpointed state.
+//!
+//! Layout: `log/` (or `--wal-dir`) is the Raft log, `store/` the checkpointed state. The log's first record names the
+//! cluster, the member and this directory's incarnation; a store of another member is refused.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+use keepstone_state::{MemberId, Restore, RestoreError, State};
+use keepstone_store::{Opened, RecordStore, SledOptions, SledStore, StoreError};
+use keepstone_wal::{RealDisk, Wal, WalError};
+use sha1::{Digest, Sha1};
+
+use crate::config::Config;
+use crate::core::Identity;
+use crate::raft::codec::{self, Applied};
+
+const IDENTITY_FORMAT: u8 = 1;
+/// Bytes of an unflushed checkpoint past which proposals wait.
+const DIRTY_LIMIT_BYTES: usize = 256 << 20;
+/// What an entry of the log may take beside its one oversized request.
+const ENTRY_SLACK: usize = 64 << 10;
+
+/// Why a data directory can't be used. Every message names the thing and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    #[error("data directory {path}: {source}", path = path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("{path} is a data directory of etcd: take a snapshot with etcdctl and start from it with `keepstone restore`", path = path.display())]
+    Etcd { path: PathBuf },
+    #[error(transparent)]
+    Log(#[from] WalError),
+    #[error("the log in {path} is not a member's: {why}", path = path.display())]
+    Identity { path: PathBuf, why: String },
+    #[error("{store} holds the state of {found}, but the log in {log} is of {expected}: one of them belongs to another member", store = store.display(), log = log.display())]
+    OtherMember { store: PathBuf, log: PathBuf, found: Identity, expected: Identity },
+    #[error("the log in {log} begins at entry {first}, but {store} ends at entry {applied}: what lies between is lost. Remove the member and add it again with an empty data directory; where no other member is left, restore from a backup", log = log.display(), store = store.display())]
+    Gap { log: PathBuf, store: PathBuf, first: u64, applied: u64 },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the state in {path} is damaged: {source}. Remove the member and add it again with an empty data directory; where no other member is left, restore from a backup", path = path.display())]
+    State { path: PathBuf, source: RestoreError },
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "member {:x} of cluster {:x}", self.member_id.0, self.cluster_id)
+    }
+}
+
+/// Where the parts are.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    pub root: PathBuf,
+    pub log: PathBuf,
+    pub store: PathBuf,
+}
+
+impl Paths {
+    pub fn new(data_dir: &Path, wal_dir: Option<&Path>) -> Self {
+        let log = wal_dir.map_or_else(|| data_dir.join("log"), Path::to_path_buf);
+        Self { root: data_dir.to_path_buf(), log, store: data_dir.join("store") }
+    }
+}
+
+/// First eight bytes of a SHA-1, as etcd makes its IDs.
+fn short_hash(parts: impl IntoIterator<Item = Vec<u8>>) -> u64 {
+    let mut sha = Sha1::new();
+    parts.into_iter().for_each(|part| sha.update(part));
+    sha.finalize().as_slice().get_u64()
+}
+
+/// The ID etcd gives a founding member.
+pub fn member_id(peer_urls: &[String], token: &str) -> MemberId {
+    let mut urls = peer_urls.to_vec();
+    urls.sort();
+    MemberId(short_hash([urls.concat().into_bytes(), token.as_bytes().to_vec()]))
+}
+
+/// The ID etcd gives a cluster of these founding members.
+pub fn cluster_id(members: &[MemberId]) -> u64 {
+    let mut ids: Vec<u64> = members.iter().map(|id| id.0).collect();
+    ids.sort_unstable();
+    short_hash(ids.into_iter().map(|id| id.to_be_bytes().to_vec()))
+}
+
+/// An opened log and the identity in it.
+pub struct Log {
+    pub wal: Arc<Wal>,
+    pub identity: Identity,
+    /// Random; made with the directory. Binds the member ID to this very directory.
+    pub incarnation: [u8; 16],
+    /// Whether the directory was founded by this call.
+    pub founded: bool,
+}
+
+fn encode_identity(identity: Identity, incarnation: [u8; 16]) -> Bytes {
+    let mut out = Vec::with_capacity(33);
+    out.put_u8(IDENTITY_FORMAT);
+    out.put_u64_le(identity.cluster_id);
+    out.put_u64_le(identity.member_id.0);
+    out.put_slice(&incarnation);
+    out.into()
+}
+
+fn decode_identity(mut bytes: &[u8]) -> Result<(Identity, [u8; 16]), String> {
+    if bytes.len() != 33 || bytes.get_u8() != IDENTITY_FORMAT {
+        return Err("its identity record has another format".to_owned());
+    }
+    let identity = Identity { cluster_id: bytes.get_u64_le(), member_id: MemberId(bytes.get_u64_le()) };
+    let mut incarnation = [0; 16];
+    bytes.copy_to_slice(&mut incarnation);
+    Ok((identity, incarnation))
+}
+
+fn make_dir(path: &Path) -> Result<(), DataError> {
+    let wrap = |source| DataError::Directory { path: path.to_path_buf(), source };
+    match fs::DirBuilder::new().mode(0o700).recursive(true).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(wrap(error)),
+        _ => {}
+    }
+    let mode = fs::metadata(path).map_err(wrap)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        tracing::warn!(dir = %path.display(), "directory exists with other permissions than 0700: {mode:04o}");
+    }
+    // A directory that can't be written is found out here and not by the first write.
+    let probe = path.join(".touch");
+    fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(wrap)
+}
+
+/// Opens the log, or founds the directory with the identity that `found` gives.
+///
+/// # Errors
+/// [`DataError`]; what `found` refuses comes back as it is.
+pub fn open_log<E>(paths: &Paths, options: keepstone_wal::Options, found: impl FnOnce() -> Result<(Identity, [u8; 16]), E>) -> Result<Log, E>
+where
+    E: From<DataError>,
+{
+    if paths.root.join("member").join("snap").exists() && !paths.log.exists() {
+        return Err(DataError::Etcd { path: paths.root.clone() }.into());
+    }
+    make_dir(&paths.root)?;
+    let (wal, recovered) = Wal::open(&paths.log, options, Arc::new(RealDisk)).map_err(DataError::from)?;
+    if let Some(cut) = &recovered.cut {
+        tracing::warn!(file = %cut.file.display(), offset = cut.offset, "cut what an interrupted write left at the end of the log");
+    }
+    let wal = Arc::new(wal);
+    if let Some(meta) = &recovered.meta {
+        let (identity, incarnation) =
+            decode_identity(meta).map_err(|why| DataError::Identity { path: paths.log.clone(), why })?;
+        return Ok(Log { wal, identity, incarnation, founded: false });
+    }
+    if paths.store.exists() {
+        let why = format!("it is empty, but {} holds state; is --wal-dir the one this member had?", paths.store.display());
+        return Err(DataError::Identity { path: paths.log.clone(), why }.into());
+    }
+    let (identity, incarnation) = found()?;
+    let (done, saved) = std::sync::mpsc::channel();
+    wal.save_meta(encode_identity(identity, incarnation), Box::new(move |result| drop(done.send(result)))).map_err(DataError::from)?;
+    let saved = saved.recv().unwrap_or_else(|_| Err(io::Error::other("the log closed")));
+    saved.map_err(|source| DataError::Directory { path: paths.log.clone(), source })?;
+    Ok(Log { wal, identity, incarnation, founded: true })
+}
+
+/// The log's settings that follow from the configuration.
+pub fn log_options(config: &Config) -> keepstone_wal::Options {
+    let defaults = keepstone_wal::Options::default();
+    let largest = (config.max_request_bytes + ENTRY_SLACK) as u64 * 2;
+    let segment_bytes = defaults.segment_bytes.max(largest.next_multiple_of(4096)).min(1 << 30);
+    keepstone_wal::Options { fsync: !config.unsafe_no_fsync, segment_bytes, ..defaults }
+}
+
+/// The checkpointed state, opened and read back.
+pub struct Checkpoint {
+    pub records: Arc<RecordStore>,
+    pub state: State,
+    pub applied: Applied,
+}
+
+/// Opens the store beside `log` and rebuilds the state from it.
+///
+/// # Errors
+/// [`DataError`] when the store can't be read, is another member's, or ends before the log begins.
+pub fn open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Checkpoint, DataError> {
+    make_dir(&paths.store)?;
+    let store = SledStore::open(&paths.store, &SledOptions::default())?;
+    let options = keepstone_store::Options { cache_bytes, dirty_limit_bytes: DIRTY_LIMIT_BYTES, ..Default::default() };
+    let (records, opened) = RecordStore::open(Arc::new(store), options)?;
+    let applied = read_applied(paths, &opened)?;
+    let reached = applied.log_id.as_ref().map_or(0, |id| id.index());
+    if let Some(purged) = log.wal.purged()
+        && purged.index > reached
+    {
+        let (log, store) = (paths.log.clone(), paths.store.clone());
+        return Err(DataError::Gap { log, store, first: purged.index + 1, applied: reached });
+    }
+    let state = restore(paths, &records, &opened)?;
+    if let Some(cluster_id) = state.members().cluster_id()
+        && (cluster_id != log.identity.cluster_id || !knows(&state, log.identity.member_id))
+    {
+        let member_id = state.members().iter().next().map_or(MemberId(0), |member| MemberId(member.id));
+        let found = Identity { cluster_id, member_id };
+        let (store, log_dir) = (paths.store.clone(), paths.log.clone());
+        return Err(DataError::OtherMember { store, log: log_dir, found, expected: log.identity });
+    }
+    Ok(Checkpoint { records, state, applied })
+}
+
+fn knows(state: &State, id: MemberId) -> bool {
+    state.members().get(id).is_some() || state.members().is_removed(id)
+}
+
+fn read_applied(paths: &Paths, opened: &Opened) -> Result<Applied, DataError> {
+    let Some(bytes) = &opened.applied else { return Ok(Applied::default()) };
+    let wrap = |source| DataError::Directory { path: paths.store.clone(), source };
+    codec::decode_applied(bytes).map_err(wrap)
+}
+
+fn restore(paths: &Paths, records: &RecordStore, opened: &Opened) -> Result<State, DataError> {
+    use std::ops::ControlFlow;
+
+    let wrap = |source| DataError::State { path: paths.store.clone(), source };
+    let mut restore = Restore::new(opened.tables.iter().map(|(key, value)| (key, value))).map_err(wrap)?;
+    let mut refused = None;
+    let (from, until) = (keepstone_state::Revision::default(), keepstone_state::Revision::new(i64::MAX, i64::MAX));
+    records.scan(from, until, &mut |record| match restore.record(record) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            refused = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    match refused {
+        Some(error) => Err(wrap(error)),
+        None => restore.finish().map_err(wrap),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_etcds() {
+        // As etcd 3.6.16 founds `--name default` with its default URLs and token.
+        let id = member_id(&["http://localhost:2380".to_owned()], "etcd-cluster");
+        assert_eq!(format!("{:x}", id.0), "8e9e05c52164694d");
+        assert_eq!(format!("{:x}", cluster_id(&[id])), "cdf818194e3a8c32");
+    }
+
+    #[test]
+    fn an_identity_reads_as_it_was_written() {
+        let identity = Identity { cluster_id: 7, member_id: MemberId(9) };
+        assert_eq!(decode_identity(&encode_identity(identity, [3; 16])), Ok((identity, [3; 16])));
+        assert!(decode_identity(b"\x02").is_err());
+    }
+}
