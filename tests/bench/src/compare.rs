@@ -4,7 +4,6 @@
 use crate::report::{Report, mib, time};
 use crate::scenario::{self, Kind, Settings};
 use crate::server::{Program, Server};
-use anyhow::Result;
 use serde::Serialize;
 
 /// All rounds of one scenario, first program and second.
@@ -18,51 +17,41 @@ pub struct Row {
 }
 
 /// Runs every scenario `rounds` times on both programs. A round that fails is noted and does not end the comparison, except
-/// when the user interrupts it.
-pub fn run(
-    programs: &[Program; 2],
-    scenarios: &[(&'static str, Kind)],
-    rounds: usize,
-    set: &Settings,
-) -> Result<Vec<Row>> {
+/// when the user interrupts it: then what there is so far comes back.
+pub fn run(programs: &[Program; 2], scenarios: &[(&'static str, Kind)], rounds: usize, set: &Settings) -> Vec<Row> {
     let mut rows = Vec::new();
     for (name, kind) in scenarios {
         let names = [programs[0].name.clone(), programs[1].name.clone()];
-        let mut row = Row {
-            scenario: name,
-            programs: names,
-            rounds: [Vec::new(), Vec::new()],
-            failures: Vec::new(),
-        };
+        let mut row = Row { scenario: name, programs: names, rounds: [Vec::new(), Vec::new()], failures: Vec::new() };
         for round in 0..rounds {
             // Who goes first alternates too.
             for side in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
-                let result = Server::start(&programs[side])
-                    .and_then(|s| scenario::run(name, *kind, &s.target(), set));
+                let result = Server::start(&programs[side]).and_then(|s| scenario::run(name, *kind, &s.target(), set));
                 let who = &programs[side].name;
                 match result {
                     Ok(report) => {
                         eprintln!("{} {who:<10} {report}", round + 1);
                         if report.errors > 0 || report.check.is_err() {
-                            row.failures.push(format!(
-                                "{name} on {who}: {} errors, check {:?}",
-                                report.errors, report.check
-                            ));
+                            row.failures
+                                .push(format!("{name} on {who}: {} errors, check {:?}", report.errors, report.check));
                         }
                         row.rounds[side].push(report);
                     }
-                    Err(e) if crate::interrupt::requested() => return Err(e),
+                    Err(_) if crate::interrupt::requested() => {
+                        row.failures.push(format!("{name}: the comparison was interrupted here"));
+                        rows.push(row);
+                        return rows;
+                    }
                     Err(e) => {
                         eprintln!("{} {who:<10} {name} broke off: {e:#}", round + 1);
-                        row.failures
-                            .push(format!("{name} on {who} broke off: {e:#}"));
+                        row.failures.push(format!("{name} on {who} broke off: {e:#}"));
                     }
                 }
             }
         }
         rows.push(row);
     }
-    Ok(rows)
+    rows
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -93,11 +82,8 @@ pub fn markdown(rows: &[Row]) -> String {
     };
     let [a, b] = &first.programs;
     let mut out = format!("Medians, `{a}` → `{b}` (`{b}` / `{a}`).\n\n| scenario |");
-    COLUMNS
-        .iter()
-        .for_each(|(title, ..)| out += &format!(" {title} |"));
-    out +=
-        " events/s | event p99 | op/s ratio by round | server busy | client CPU/op (busy) |\n|---|";
+    COLUMNS.iter().for_each(|(title, ..)| out += &format!(" {title} |"));
+    out += " events/s | event p99 | op/s ratio by round | server busy | client CPU/op (busy) |\n|---|";
     out += &"---|".repeat(COLUMNS.len() + 5);
     for row in rows {
         out += &format!("\n| {} |", row.scenario);
@@ -107,18 +93,11 @@ pub fn markdown(rows: &[Row]) -> String {
         out += &cell(row, |r| r.events_per_sec, |v| format!("{v:.0}"));
         out += &cell(row, |r| r.event_latency_us.map(|l| l.p99), time);
         out += &format!(" {} |", spread(row));
-        let of = |side: usize, get: fn(&Report) -> f64| {
-            median(row.rounds[side].iter().map(get).collect())
-        };
+        let of = |side: usize, get: fn(&Report) -> f64| median(row.rounds[side].iter().map(get).collect());
         let busy = |side| format!("{:.0} %", of(side, |r| r.server_busy) * 100.0);
         out += &format!(" {} → {} |", busy(0), busy(1));
-        let cost = |side| {
-            format!(
-                "{} ({:.0} %)",
-                time(of(side, |r| r.client_cpu_us)),
-                of(side, |r| r.client_busy) * 100.0
-            )
-        };
+        let cost =
+            |side| format!("{} ({:.0} %)", time(of(side, |r| r.client_cpu_us)), of(side, |r| r.client_busy) * 100.0);
         out += &format!(" {} → {} |", cost(0), cost(1));
     }
     out.push('\n');
@@ -164,19 +143,10 @@ mod tests {
 
     #[test]
     fn a_table_shows_both_medians_and_their_ratio() {
-        let target = Target {
-            addr: "127.0.0.1:1".parse().unwrap(),
-            pid: None,
-        };
+        let target = Target { addr: "127.0.0.1:1".parse().unwrap(), pid: None };
         let meter = Meter::read(&target).unwrap();
         let report = |rate: f64| {
-            let mut r = Report::new(
-                "put-1",
-                &target,
-                meter,
-                Meter::read(&target).unwrap(),
-                &Hist::new(),
-            );
+            let mut r = Report::new("put-1", &target, meter, Meter::read(&target).unwrap(), &Hist::new());
             r.ops_per_sec = rate;
             r
         };
@@ -189,11 +159,7 @@ mod tests {
         let text = markdown(&[row]);
         assert!(text.contains("| put-1 | 200 → 500 (2.50x) |"), "{text}");
         assert!(text.ends_with("- FAILED: why"), "{text}");
-        let lines: Vec<_> = text
-            .lines()
-            .filter(|l| l.starts_with('|'))
-            .map(|l| l.matches('|').count())
-            .collect();
+        let lines: Vec<_> = text.lines().filter(|l| l.starts_with('|')).map(|l| l.matches('|').count()).collect();
         assert!(lines.iter().all(|n| *n == lines[0]), "{text}");
     }
 }

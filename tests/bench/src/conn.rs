@@ -31,8 +31,7 @@ pub struct Conn {
 
 impl Conn {
     pub fn connect(addr: SocketAddr, index: usize) -> Result<Self> {
-        let sock = TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT)
-            .with_context(|| format!("connect to {addr}"))?;
+        let sock = TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT).with_context(|| format!("connect to {addr}"))?;
         sock.set_nodelay(true)?;
         sock.set_nonblocking(true)?;
         Ok(Self {
@@ -85,11 +84,7 @@ impl Conn {
         let buf = std::mem::take(&mut self.buf);
         let mut at = 0;
         while let Some(head) = Head::parse(&buf[at..self.filled]) {
-            ensure!(
-                head.len <= frame::MAX_PAYLOAD,
-                "frame of {} octets",
-                head.len
-            );
+            ensure!(head.len <= frame::MAX_PAYLOAD, "frame of {} octets", head.len);
             let start = at + frame::HEAD;
             if start + head.len > self.filled {
                 break;
@@ -104,18 +99,14 @@ impl Conn {
     }
 
     fn frame<H: Handler>(&mut self, handler: &mut H, head: Head, payload: &[u8]) -> Result<()> {
-        ensure!(
-            self.pending.is_none() || head.kind == frame::CONTINUATION,
-            "a header block was interrupted"
-        );
+        ensure!(self.pending.is_none() || head.kind == frame::CONTINUATION, "a header block was interrupted");
         match head.kind {
             frame::DATA => {
                 let data = head.strip(payload).context("padding of a DATA frame")?;
                 self.tx.credit(head.id, head.len);
                 self.tx.deliver(handler, head.id, data);
                 if head.has(frame::END_STREAM) {
-                    self.tx
-                        .finish(handler, head.id, failed(2, "stream ended without trailers"));
+                    self.tx.finish(handler, head.id, failed(2, "stream ended without trailers"));
                 }
             }
             frame::HEADERS => {
@@ -126,10 +117,7 @@ impl Conn {
                 self.pending = Some((head.id, head.flags, block.to_vec()));
             }
             frame::CONTINUATION => {
-                let (id, flags, mut block) = self
-                    .pending
-                    .take()
-                    .context("CONTINUATION without HEADERS")?;
+                let (id, flags, mut block) = self.pending.take().context("CONTINUATION without HEADERS")?;
                 ensure!(id == head.id, "CONTINUATION of another stream");
                 block.extend_from_slice(payload);
                 if head.has(frame::END_HEADERS) {
@@ -147,12 +135,8 @@ impl Conn {
                 self.tx.out.extend_from_slice(payload);
             }
             frame::GOAWAY => {
-                let text =
-                    String::from_utf8_lossy(payload.get(8..).unwrap_or_default()).into_owned();
-                bail!(
-                    "GOAWAY with code {} {text}",
-                    frame::u32_at(payload.get(4..).unwrap_or_default())
-                );
+                let text = String::from_utf8_lossy(payload.get(8..).unwrap_or_default()).into_owned();
+                bail!("GOAWAY with code {} {text}", frame::u32_at(payload.get(4..).unwrap_or_default()));
             }
             frame::WINDOW_UPDATE => self.tx.widen(head.id, frame::u32_at(payload) & 0x7fff_ffff),
             _ => {}
@@ -174,24 +158,12 @@ impl Conn {
         self.ready = true;
     }
 
-    fn headers<H: Handler>(
-        &mut self,
-        handler: &mut H,
-        id: u32,
-        flags: u8,
-        block: &[u8],
-    ) -> Result<()> {
+    fn headers<H: Handler>(&mut self, handler: &mut H, id: u32, flags: u8, block: &[u8]) -> Result<()> {
         let (mut status, mut message, mut http) = (None, String::new(), Vec::new());
         self.decoder
             .decode(block, |name, value| match name {
-                b"grpc-status" => {
-                    status = std::str::from_utf8(value)
-                        .ok()
-                        .and_then(|v| v.parse::<u32>().ok())
-                }
-                b"grpc-message" if !value.is_empty() => {
-                    message = String::from_utf8_lossy(value).into_owned()
-                }
+                b"grpc-status" => status = std::str::from_utf8(value).ok().and_then(|v| v.parse::<u32>().ok()),
+                b"grpc-message" if !value.is_empty() => message = String::from_utf8_lossy(value).into_owned(),
                 b":status" if value != b"200" => http = value.to_vec(),
                 _ => {}
             })
@@ -212,10 +184,7 @@ impl Conn {
 }
 
 fn failed(code: u32, message: &str) -> Result<(), Failure> {
-    Err(Failure {
-        code,
-        message: message.to_owned(),
-    })
+    Err(Failure { code, message: message.to_owned() })
 }
 
 #[cfg(test)]
@@ -261,13 +230,7 @@ mod tests {
     }
 
     /// Hands `bytes` to the connection, `step` octets at a time.
-    fn hear(
-        conn: &mut Conn,
-        server: &mut TcpStream,
-        heard: &mut Heard,
-        bytes: &[u8],
-        step: usize,
-    ) -> Result<()> {
+    fn hear(conn: &mut Conn, server: &mut TcpStream, heard: &mut Heard, bytes: &[u8], step: usize) -> Result<()> {
         for piece in bytes.chunks(step) {
             server.write_all(piece).unwrap();
             let wanted = conn.received + piece.len() as u64;
@@ -292,18 +255,8 @@ mod tests {
             framed(frame::HEADERS, frame::END_HEADERS, 1, &[0x88]),
             framed(frame::DATA, 0, 1, body),
             framed(frame::HEADERS, frame::END_STREAM, 1, &trailers(0)[..5]),
-            framed(
-                frame::CONTINUATION,
-                frame::END_HEADERS,
-                1,
-                &trailers(0)[5..],
-            ),
-            framed(
-                frame::HEADERS,
-                frame::END_HEADERS | frame::END_STREAM,
-                3,
-                &trailers(5),
-            ),
+            framed(frame::CONTINUATION, frame::END_HEADERS, 1, &trailers(0)[5..]),
+            framed(frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, 3, &trailers(5)),
             framed(frame::RST_STREAM, 0, 5, &[0, 0, 0, 8]),
         ]
         .concat();
@@ -312,11 +265,7 @@ mod tests {
             opened(&mut conn, 3);
             hear(&mut conn, &mut server, &mut heard, &bytes, step).unwrap();
             assert_eq!(heard.bodies, [b"abc"]);
-            assert_eq!(
-                heard.outcomes,
-                [(0, Ok(())), (1, Err(5)), (2, Err(13))],
-                "cut at {step}"
-            );
+            assert_eq!(heard.outcomes, [(0, Ok(())), (1, Err(5)), (2, Err(13))], "cut at {step}");
             assert_eq!((conn.ready, conn.tx.max_streams), (true, 7));
         }
     }
@@ -327,12 +276,7 @@ mod tests {
         opened(&mut conn, 2);
         let bytes = [
             framed(frame::DATA, frame::END_STREAM, 1, b""),
-            framed(
-                frame::HEADERS,
-                frame::END_HEADERS | frame::END_STREAM,
-                3,
-                &[0x88],
-            ),
+            framed(frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, 3, &[0x88]),
         ];
         hear(&mut conn, &mut server, &mut heard, &bytes.concat(), 99).unwrap();
         assert_eq!(heard.outcomes, [(0, Err(2)), (1, Err(2))]);
@@ -342,16 +286,9 @@ mod tests {
     fn pings_and_settings_are_acknowledged() {
         let ((mut conn, mut server), mut heard) = (pair(), Heard::default());
         conn.tx.out.clear();
-        let bytes = [
-            framed(frame::SETTINGS, 0, 0, b""),
-            framed(frame::PING, 0, 0, b"12345678"),
-        ]
-        .concat();
+        let bytes = [framed(frame::SETTINGS, 0, 0, b""), framed(frame::PING, 0, 0, b"12345678")].concat();
         hear(&mut conn, &mut server, &mut heard, &bytes, 99).unwrap();
-        let wanted = [
-            framed(frame::SETTINGS, frame::ACK, 0, b""),
-            framed(frame::PING, frame::ACK, 0, b"12345678"),
-        ];
+        let wanted = [framed(frame::SETTINGS, frame::ACK, 0, b""), framed(frame::PING, frame::ACK, 0, b"12345678")];
         assert_eq!(conn.tx.out, wanted.concat());
     }
 
@@ -359,9 +296,7 @@ mod tests {
     fn goaway_and_a_closed_socket_end_the_run() {
         let ((mut conn, mut server), mut heard) = (pair(), Heard::default());
         let bytes = framed(frame::GOAWAY, 0, 0, b"\0\0\0\0\0\0\0\x0btoo many pings");
-        let error = hear(&mut conn, &mut server, &mut heard, &bytes, 99)
-            .unwrap_err()
-            .to_string();
+        let error = hear(&mut conn, &mut server, &mut heard, &bytes, 99).unwrap_err().to_string();
         assert!(error.contains("code 11 too many pings"), "{error}");
         let (mut conn, server) = pair();
         drop(server);

@@ -38,26 +38,13 @@ impl Engine {
         for i in 0..count {
             let mut conn = Conn::connect(addr, i)?;
             conn.flush()?;
-            epoll::add(
-                &epoll,
-                &conn.sock,
-                epoll::EventData::new_u64(i as u64),
-                epoll::EventFlags::IN,
-            )?;
+            epoll::add(&epoll, &conn.sock, epoll::EventData::new_u64(i as u64), epoll::EventFlags::IN)?;
             conns.push(conn);
         }
-        let mut engine = Self {
-            epoll,
-            conns,
-            writable: vec![false; count],
-            events: Vec::with_capacity(EVENTS),
-        };
+        let mut engine = Self { epoll, conns, writable: vec![false; count], events: Vec::with_capacity(EVENTS) };
         let deadline = clock::now() + SETTINGS_TIMEOUT.as_nanos() as u64;
         while !engine.conns.iter().all(|c| c.ready) {
-            ensure!(
-                clock::now() < deadline,
-                "the server at {addr} sent no HTTP/2 SETTINGS"
-            );
+            ensure!(clock::now() < deadline, "the server at {addr} sent no HTTP/2 SETTINGS");
             engine.turn(&mut Nobody, LONGEST_WAIT)?;
         }
         Ok(engine)
@@ -102,16 +89,9 @@ impl Engine {
                 self.flush(i)?;
             }
         }
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: wait.min(LONGEST_WAIT).as_nanos() as _,
-        };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: wait.min(LONGEST_WAIT).as_nanos() as _ };
         self.events.clear();
-        match epoll::wait(
-            &self.epoll,
-            spare_capacity(&mut self.events),
-            Some(&timeout),
-        ) {
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
@@ -132,17 +112,8 @@ impl Engine {
         conn.flush()?;
         if conn.stuck != self.writable[i] {
             self.writable[i] = conn.stuck;
-            let flags = if conn.stuck {
-                epoll::EventFlags::IN | epoll::EventFlags::OUT
-            } else {
-                epoll::EventFlags::IN
-            };
-            epoll::modify(
-                &self.epoll,
-                &conn.sock,
-                epoll::EventData::new_u64(i as u64),
-                flags,
-            )?;
+            let flags = if conn.stuck { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+            epoll::modify(&self.epoll, &conn.sock, epoll::EventData::new_u64(i as u64), flags)?;
         }
         Ok(())
     }

@@ -82,9 +82,7 @@ pub fn put_window_update(out: &mut Vec<u8>, id: u32, by: u32) {
 
 /// The settings of a SETTINGS payload.
 pub fn settings(payload: &[u8]) -> impl Iterator<Item = (u16, u32)> + '_ {
-    payload
-        .chunks_exact(6)
-        .map(|c| (u16::from_be_bytes([c[0], c[1]]), u32_at(&c[2..])))
+    payload.chunks_exact(6).map(|c| (u16::from_be_bytes([c[0], c[1]]), u32_at(&c[2..])))
 }
 
 /// The first four octets, big endian; 0 when there are fewer.
@@ -99,41 +97,19 @@ mod tests {
     #[test]
     fn a_head_survives_the_round_trip() {
         let mut out = Vec::new();
-        put_head(
-            &mut out,
-            0x0001_0203,
-            HEADERS,
-            END_HEADERS | END_STREAM,
-            0x7fff_fffd,
-        );
+        put_head(&mut out, 0x0001_0203, HEADERS, END_HEADERS | END_STREAM, 0x7fff_fffd);
         let head = Head::parse(&out).unwrap();
-        assert_eq!(
-            head,
-            Head {
-                len: 0x0001_0203,
-                kind: HEADERS,
-                flags: 5,
-                id: 0x7fff_fffd
-            }
-        );
+        assert_eq!(head, Head { len: 0x0001_0203, kind: HEADERS, flags: 5, id: 0x7fff_fffd });
         assert!(head.has(END_STREAM) && !head.has(PADDED));
         assert_eq!(Head::parse(&out[..8]), None);
     }
 
     #[test]
     fn padding_and_priority_are_stripped() {
-        let head = |kind, flags| Head {
-            len: 0,
-            kind,
-            flags,
-            id: 1,
-        };
+        let head = |kind, flags| Head { len: 0, kind, flags, id: 1 };
         assert_eq!(head(DATA, 0).strip(b"abc"), Some(&b"abc"[..]));
         assert_eq!(head(DATA, PADDED).strip(b"\x02abcd"), Some(&b"ab"[..]));
-        assert_eq!(
-            head(HEADERS, PADDED | PRIORITY).strip(b"\x0112345ab"),
-            Some(&b"a"[..])
-        );
+        assert_eq!(head(HEADERS, PADDED | PRIORITY).strip(b"\x0112345ab"), Some(&b"a"[..]));
         assert_eq!(head(DATA, PADDED).strip(b"\x05abcd"), None);
         assert_eq!(head(DATA, PADDED).strip(b""), None);
     }

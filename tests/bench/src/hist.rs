@@ -13,11 +13,7 @@ pub struct Hist {
 
 impl Hist {
     pub fn new() -> Self {
-        Self {
-            buckets: vec![0; BUCKETS + (1 << SUB)],
-            count: 0,
-            max: 0,
-        }
+        Self { buckets: vec![0; BUCKETS + (1 << SUB)], count: 0, max: 0 }
     }
 
     pub fn record(&mut self, ns: u64) {
@@ -88,9 +84,6 @@ mod tests {
             let got = h.quantile(q) as f64;
             assert!(got >= v && got <= v * 1.016, "{q} {got}");
         }
-        assert_eq!(
-            (h.quantile(1.0), h.max(), h.count()),
-            (1_000_000, 1_000_000, 1000)
-        );
+        assert_eq!((h.quantile(1.0), h.max(), h.count()), (1_000_000, 1_000_000, 1000));
     }
 }

@@ -81,12 +81,7 @@ pub struct Encoder {
 
 impl Encoder {
     pub fn new(authority: &str) -> Self {
-        Self {
-            names: Vec::new(),
-            authority: authority.to_owned(),
-            stateless: false,
-            resize_owed: false,
-        }
+        Self { names: Vec::new(), authority: authority.to_owned(), stateless: false, resize_owed: false }
     }
 
     /// The peer's table is smaller than the default: every header is a literal from now on.
@@ -111,11 +106,7 @@ impl Encoder {
     }
 
     fn header(&mut self, static_name: u64, name: &str, value: &str, out: &mut Vec<u8>) {
-        if let Some(i) = self
-            .names
-            .iter()
-            .rposition(|(n, v)| n == name && v == value)
-        {
+        if let Some(i) = self.names.iter().rposition(|(n, v)| n == name && v == value) {
             put_int(0x80, 7, (STATIC.len() + self.names.len() - i) as u64, out);
             return;
         }
@@ -182,11 +173,7 @@ impl Decoder {
     }
 
     /// Calls `field(name, value)` for each header.
-    pub fn decode(
-        &mut self,
-        mut block: &[u8],
-        mut field: impl FnMut(&[u8], &[u8]),
-    ) -> Result<(), BadHpack> {
+    pub fn decode(&mut self, mut block: &[u8], mut field: impl FnMut(&[u8], &[u8])) -> Result<(), BadHpack> {
         while let Some(&first) = block.first() {
             if first & 0x80 != 0 {
                 let (name, value) = self.entry(int(&mut block, 7)?)?;
@@ -208,17 +195,11 @@ impl Decoder {
     }
 
     fn entry(&self, index: u64) -> Result<(&[u8], &[u8]), BadHpack> {
-        let i = usize::try_from(index)
-            .ok()
-            .and_then(|i| i.checked_sub(1))
-            .ok_or(BadHpack)?;
+        let i = usize::try_from(index).ok().and_then(|i| i.checked_sub(1)).ok_or(BadHpack)?;
         if let Some((n, v)) = STATIC.get(i) {
             return Ok((n.as_bytes(), v.as_bytes()));
         }
-        self.table
-            .get(i - STATIC.len())
-            .map(|(n, v)| (&**n, &**v))
-            .ok_or(BadHpack)
+        self.table.get(i - STATIC.len()).map(|(n, v)| (&**n, &**v)).ok_or(BadHpack)
     }
 
     fn literal(&mut self, block: &mut &[u8], name: u64) -> Result<(), BadHpack> {
@@ -243,11 +224,7 @@ impl Decoder {
         let bytes = block.get(..len).ok_or(BadHpack)?;
         *block = &block[len..];
         if coded {
-            return self
-                .huffman
-                .decode(bytes, out)
-                .then_some(())
-                .ok_or(BadHpack);
+            return self.huffman.decode(bytes, out).then_some(()).ok_or(BadHpack);
         }
         out.extend_from_slice(bytes);
         Ok(())
@@ -257,8 +234,7 @@ impl Decoder {
         let size = self.name.len() + self.value.len() + ENTRY_OVERHEAD;
         self.evict(size);
         if size <= self.limit {
-            self.table
-                .push_front((self.name.as_slice().into(), self.value.as_slice().into()));
+            self.table.push_front((self.name.as_slice().into(), self.value.as_slice().into()));
             self.size += size;
         }
     }
@@ -301,8 +277,7 @@ mod tests {
     fn all(d: &mut Decoder, block: &[u8]) -> Vec<(String, String)> {
         let mut out = Vec::new();
         let text = |b: &[u8]| String::from_utf8(b.to_vec()).unwrap();
-        d.decode(block, |n, v| out.push((text(n), text(v))))
-            .unwrap();
+        d.decode(block, |n, v| out.push((text(n), text(v)))).unwrap();
         out
     }
 
@@ -310,20 +285,13 @@ mod tests {
     fn what_the_encoder_writes_the_decoder_reads() {
         let (mut e, mut d) = (Encoder::new("127.0.0.1:2379"), Decoder::new());
         let mut sizes = Vec::new();
-        for path in [
-            "/etcdserverpb.KV/Put",
-            "/etcdserverpb.KV/Range",
-            "/etcdserverpb.KV/Put",
-            "/etcdserverpb.KV/Range",
-        ] {
+        for path in ["/etcdserverpb.KV/Put", "/etcdserverpb.KV/Range", "/etcdserverpb.KV/Put", "/etcdserverpb.KV/Range"]
+        {
             let mut block = Vec::new();
             e.request(path, &mut block);
             let got = all(&mut d, &block);
             assert_eq!(got[2], (":path".to_owned(), path.to_owned()));
-            assert_eq!(
-                got[3],
-                (":authority".to_owned(), "127.0.0.1:2379".to_owned())
-            );
+            assert_eq!(got[3], (":authority".to_owned(), "127.0.0.1:2379".to_owned()));
             assert_eq!(got[6], ("te".to_owned(), "trailers".to_owned()));
             assert_eq!(got.len(), 7);
             sizes.push(block.len());
@@ -348,17 +316,13 @@ mod tests {
         // RFC 7541 C.6.1 and C.6.2, but with the full table, so that nothing is evicted.
         let mut d = Decoder::new();
         let first = [
-            0x48, 0x82, 0x64, 0x02, 0x58, 0x85, 0xae, 0xc3, 0x77, 0x1a, 0x4b, 0x61, 0x96, 0xd0,
-            0x7a, 0xbe, 0x94, 0x10, 0x54, 0xd4, 0x44, 0xa8, 0x20, 0x05, 0x95, 0x04, 0x0b, 0x81,
-            0x66, 0xe0, 0x82, 0xa6, 0x2d, 0x1b, 0xff, 0x6e, 0x91, 0x9d, 0x29, 0xad, 0x17, 0x18,
-            0x63, 0xc7, 0x8f, 0x0b, 0x97, 0xc8, 0xe9, 0xae, 0x82, 0xae, 0x43, 0xd3,
+            0x48, 0x82, 0x64, 0x02, 0x58, 0x85, 0xae, 0xc3, 0x77, 0x1a, 0x4b, 0x61, 0x96, 0xd0, 0x7a, 0xbe, 0x94, 0x10,
+            0x54, 0xd4, 0x44, 0xa8, 0x20, 0x05, 0x95, 0x04, 0x0b, 0x81, 0x66, 0xe0, 0x82, 0xa6, 0x2d, 0x1b, 0xff, 0x6e,
+            0x91, 0x9d, 0x29, 0xad, 0x17, 0x18, 0x63, 0xc7, 0x8f, 0x0b, 0x97, 0xc8, 0xe9, 0xae, 0x82, 0xae, 0x43, 0xd3,
         ];
         let got = all(&mut d, &first);
         assert_eq!(got[0], (":status".to_owned(), "302".to_owned()));
-        assert_eq!(
-            got[3],
-            ("location".to_owned(), "https://www.example.com".to_owned())
-        );
+        assert_eq!(got[3], ("location".to_owned(), "https://www.example.com".to_owned()));
         let got = all(&mut d, &[0x48, 0x83, 0x64, 0x0e, 0xff, 0xc1, 0xc0, 0xbf]);
         assert_eq!(got[0].1, "307");
         assert_eq!(got[3].1, "https://www.example.com");
@@ -374,12 +338,7 @@ mod tests {
 
     #[test]
     fn truncated_blocks_are_errors() {
-        for block in [
-            &[0x40][..],
-            &[0x40, 5, b'a'],
-            &[0xff],
-            &[0x00, 1, b'a', 0x7f],
-        ] {
+        for block in [&[0x40][..], &[0x40, 5, b'a'], &[0xff], &[0x00, 1, b'a', 0x7f]] {
             assert_eq!(Decoder::new().decode(block, |_, _| {}), Err(BadHpack));
         }
     }

@@ -27,11 +27,7 @@ pub struct Distinct {
 impl Distinct {
     pub fn new(letter: u8, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        Self {
-            letter,
-            next: rng.next() as u32,
-            multiplier: rng.next() as u32 | 5,
-        }
+        Self { letter, next: rng.next() as u32, multiplier: rng.next() as u32 | 5 }
     }
 
     pub fn next(&mut self) -> [u8; 8] {

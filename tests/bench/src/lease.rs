@@ -67,13 +67,9 @@ impl Renewals {
 impl Handler for Renewals {
     fn message(&mut self, tx: &mut Tx, tag: u32, body: &[u8]) {
         let (_, lease, sent) = self.streams[tag as usize];
-        let got = (
-            wire::field(body, 2).map_or(0, wire::Value::int),
-            wire::field(body, 3).map_or(0, wire::Value::int),
-        );
+        let got = (wire::field(body, 2).map_or(0, wire::Value::int), wire::field(body, 3).map_or(0, wire::Value::int));
         if got != (lease, TTL) {
-            self.wrong
-                .get_or_insert(format!("renewing lease {lease} gave (id, ttl) {got:?}"));
+            self.wrong.get_or_insert(format!("renewing lease {lease} gave (id, ttl) {got:?}"));
         }
         if self.recording {
             self.hist.record(tx.now.saturating_sub(sent));
@@ -86,18 +82,13 @@ impl Handler for Renewals {
     }
 
     fn ended(&mut self, _: &mut Tx, tag: u32, outcome: Result<(), Failure>) {
-        self.wrong
-            .get_or_insert(format!("stream {tag} ended: {outcome:?}"));
+        self.wrong.get_or_insert(format!("stream {tag} ended: {outcome:?}"));
     }
 }
 
 pub fn run(name: &str, target: &Target, streams: usize, set: &Settings) -> Result<Report> {
     let leases = grant(target, streams as u64)?;
-    ensure!(
-        leases.len() == streams,
-        "only {} leases were granted",
-        leases.len()
-    );
+    ensure!(leases.len() == streams, "only {} leases were granted", leases.len());
     let mut engine = Engine::connect(target.addr, streams.div_ceil(set.clients_per_conn))?;
     engine.need_streams(set.clients_per_conn)?;
     let mut load = Renewals {

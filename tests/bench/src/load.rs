@@ -95,10 +95,7 @@ impl<S: Source> Load<S> {
     }
 
     fn issue(&mut self, tx: &mut Tx, client: u32, started: u64) {
-        self.clients[client as usize] = Client {
-            started,
-            answered: false,
-        };
+        self.clients[client as usize] = Client { started, answered: false };
         self.body.clear();
         let path = self.source.next(client as usize, &mut self.body);
         tx.unary(path, client, self.source.chunked(), &self.body);
@@ -146,19 +143,12 @@ impl<S: Source> Load<S> {
             if engine.received() != seen {
                 (seen, moved) = (engine.received(), clock::now());
             } else if clock::now() - moved > STALL.as_nanos() as u64 {
-                bail!(
-                    "nothing came for {STALL:?}, {} calls without an answer",
-                    self.in_flight()
-                );
+                bail!("nothing came for {STALL:?}, {} calls without an answer", self.in_flight());
             }
         }
         self.budget = u64::MAX;
         if self.acked - before != total || self.wrong.is_some() {
-            bail!(
-                "{} of {total} calls were answered: {}",
-                self.acked - before,
-                self.wrong.clone().unwrap_or_default()
-            );
+            bail!("{} of {total} calls were answered: {}", self.acked - before, self.wrong.clone().unwrap_or_default());
         }
         Ok(())
     }
@@ -178,13 +168,7 @@ impl<S: Source> Load<S> {
     }
 
     /// Warm-up, measured window, drain.
-    pub fn run(
-        &mut self,
-        name: &str,
-        engine: &mut Engine,
-        target: &Target,
-        shape: &Shape,
-    ) -> Result<Report> {
+    pub fn run(&mut self, name: &str, engine: &mut Engine, target: &Target, shape: &Shape) -> Result<Report> {
         engine.need_streams(self.clients.len().div_ceil(engine.len()))?;
         let begin = clock::now();
         let mut due = begin as f64;
@@ -208,26 +192,14 @@ impl<S: Source> Load<S> {
         if let Some(wrong) = &self.wrong {
             report.check = Err(wrong.clone());
         } else if self.in_flight() > 0 {
-            report.check = Err(format!(
-                "{} calls had no answer after {DRAIN:?}",
-                self.in_flight()
-            ));
+            report.check = Err(format!("{} calls had no answer after {DRAIN:?}", self.in_flight()));
         } else if matches!(shape.pace, Pace::Open(_)) && late > 1e9 {
-            report.check = Err(format!(
-                "the rate was not held: {:.1} s behind at the end",
-                late / 1e9
-            ));
+            report.check = Err(format!("the rate was not held: {:.1} s behind at the end", late / 1e9));
         }
         Ok(report)
     }
 
-    fn run_until(
-        &mut self,
-        engine: &mut Engine,
-        until: u64,
-        pace: Pace,
-        due: &mut f64,
-    ) -> Result<()> {
+    fn run_until(&mut self, engine: &mut Engine, until: u64, pace: Pace, due: &mut f64) -> Result<()> {
         loop {
             let now = clock::now();
             if now >= until {

@@ -36,10 +36,7 @@ const SERVER_CORE: usize = 0;
 const CLIENT_CORE: usize = 1;
 
 #[derive(Parser)]
-#[command(
-    version,
-    about = "A lean load generator for etcd-compatible servers, and their comparison"
-)]
+#[command(version, about = "A lean load generator for etcd-compatible servers, and their comparison")]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -87,8 +84,7 @@ struct Programs {
 impl Programs {
     /// Prepares this process too: directory, core, priority.
     fn prepare(&self) -> Result<Vec<Program>> {
-        std::fs::create_dir_all(&self.dir)
-            .with_context(|| format!("create {}", self.dir.display()))?;
+        std::fs::create_dir_all(&self.dir).with_context(|| format!("create {}", self.dir.display()))?;
         let program = |name: &str, path: &PathBuf, extra: &str| Program {
             name: name.to_owned(),
             path: path.clone(),
@@ -102,14 +98,8 @@ impl Programs {
         if !self.no_pin {
             server::pin(CLIENT_CORE)?;
         }
-        let etcd = self
-            .etcd
-            .iter()
-            .map(|p| program("etcd", p, &self.etcd_args));
-        let keepstone = self
-            .keepstone
-            .iter()
-            .map(|p| program("keepstone", p, &self.keepstone_args));
+        let etcd = self.etcd.iter().map(|p| program("etcd", p, &self.etcd_args));
+        let keepstone = self.keepstone.iter().map(|p| program("keepstone", p, &self.keepstone_args));
         Ok(etcd.chain(keepstone).collect())
     }
 
@@ -117,8 +107,7 @@ impl Programs {
         let Some(path) = &self.json else {
             return Ok(());
         };
-        std::fs::write(path, serde_json::to_vec_pretty(figures)?)
-            .with_context(|| format!("write {}", path.display()))
+        std::fs::write(path, serde_json::to_vec_pretty(figures)?).with_context(|| format!("write {}", path.display()))
     }
 }
 
@@ -179,10 +168,7 @@ fn main() -> Result<()> {
 }
 
 fn run(args: &RunArgs) -> Result<()> {
-    let target = Target {
-        addr: args.endpoint,
-        pid: args.pid,
-    };
+    let target = Target { addr: args.endpoint, pid: args.pid };
     let mut failed = 0;
     for (name, kind) in scenario::select(&args.scenarios)? {
         let report = scenario::run(name, kind, &target, &args.settings)?;
@@ -204,7 +190,7 @@ fn compare(args: &CompareArgs) -> Result<()> {
     let Ok(programs) = <[Program; 2]>::try_from(args.programs.prepare()?) else {
         bail!("both --etcd and --keepstone are needed");
     };
-    let rows = compare::run(&programs, &scenarios, args.rounds, &args.settings)?;
+    let rows = compare::run(&programs, &scenarios, args.rounds, &args.settings);
     args.programs.save(&rows)?;
     println!("{}", compare::markdown(&rows));
     let failed: usize = rows.iter().map(|r| r.failures.len()).sum();
@@ -215,10 +201,7 @@ fn compare(args: &CompareArgs) -> Result<()> {
 fn memory(args: &MemoryArgs) -> Result<()> {
     let programs = args.programs.prepare()?;
     ensure!(!programs.is_empty(), "--etcd or --keepstone is needed");
-    let outcomes = programs
-        .iter()
-        .map(|p| memory::run(p, &args.steps, args.scale))
-        .collect::<Result<Vec<_>>>()?;
+    let outcomes = programs.iter().map(|p| memory::run(p, &args.steps, args.scale)).collect::<Result<Vec<_>>>()?;
     args.programs.save(&outcomes)?;
     println!("{}", memory::markdown(&outcomes));
     let failed: usize = outcomes.iter().map(|o| o.failures.len()).sum();

@@ -49,12 +49,7 @@ pub struct Notes {
 
 impl Notes {
     pub fn add(&mut self, what: &'static str, value: f64, unit: Unit) {
-        let figure = Figure {
-            step: self.step,
-            what,
-            value,
-            unit,
-        };
+        let figure = Figure { step: self.step, what, value, unit };
         eprintln!("  {:<12} {what:<28} {}", self.step, figure.show());
         self.figures.push(figure);
     }
@@ -62,11 +57,7 @@ impl Notes {
     /// Resident memory, its anonymous part, and the peak since the last call.
     pub fn memory(&mut self, server: &Server, what: [&'static str; 3]) -> Result<()> {
         let m = server.memory()?;
-        for (what, bytes) in what
-            .into_iter()
-            .zip([m.rss, m.anon, m.peak])
-            .filter(|(w, _)| !w.is_empty())
-        {
+        for (what, bytes) in what.into_iter().zip([m.rss, m.anon, m.peak]).filter(|(w, _)| !w.is_empty()) {
             self.add(what, bytes as f64, Unit::Bytes);
         }
         if let Some(pid) = server.target().pid {
@@ -90,34 +81,19 @@ const STEPS: &[(&str, Step)] = &[
 pub fn run(program: &Program, wanted: &str, scale: f64) -> Result<Outcome> {
     let known = |w: &str| w == "all" || STEPS.iter().any(|s| s.0 == w);
     if let Some(unknown) = wanted.split(',').find(|w| !known(w)) {
-        bail!(
-            "no step {unknown}; there are: {}",
-            STEPS.iter().map(|s| s.0).collect::<Vec<_>>().join(", ")
-        );
+        bail!("no step {unknown}; there are: {}", STEPS.iter().map(|s| s.0).collect::<Vec<_>>().join(", "));
     }
-    let mut outcome = Outcome {
-        program: program.name.clone(),
-        figures: Vec::new(),
-        failures: Vec::new(),
-    };
-    for (name, step) in STEPS
-        .iter()
-        .filter(|s| wanted.split(',').any(|w| w == "all" || w == s.0))
-    {
+    let mut outcome = Outcome { program: program.name.clone(), figures: Vec::new(), failures: Vec::new() };
+    for (name, step) in STEPS.iter().filter(|s| wanted.split(',').any(|w| w == "all" || w == s.0)) {
         eprintln!("{}: {name}", program.name);
-        let mut notes = Notes {
-            step: name,
-            figures: Vec::new(),
-        };
+        let mut notes = Notes { step: name, figures: Vec::new() };
         let result = step(program, scale, &mut notes);
         outcome.figures.append(&mut notes.figures);
         match result {
             Err(e) if crate::interrupt::requested() => return Err(e),
             Err(e) => {
                 eprintln!("  broke off: {e:#}");
-                outcome
-                    .failures
-                    .push(format!("{name} on {}: {e:#}", program.name));
+                outcome.failures.push(format!("{name} on {}: {e:#}", program.name));
             }
             Ok(()) => {}
         }
@@ -128,9 +104,7 @@ pub fn run(program: &Program, wanted: &str, scale: f64) -> Result<Outcome> {
 /// The figures of all programs beside each other, with the ratio of the last to the first.
 pub fn markdown(outcomes: &[Outcome]) -> String {
     let mut out = "| step | figure |".to_owned();
-    outcomes
-        .iter()
-        .for_each(|o| out += &format!(" {} |", o.program));
+    outcomes.iter().for_each(|o| out += &format!(" {} |", o.program));
     out += " ratio |\n|---|---|";
     out += &"---|".repeat(outcomes.len() + 1);
     let mut keys: Vec<(&str, &str)> = Vec::new();
@@ -140,21 +114,12 @@ pub fn markdown(outcomes: &[Outcome]) -> String {
         }
     }
     for (step, what) in keys {
-        let cells: Vec<_> = outcomes
-            .iter()
-            .map(|o| o.figures.iter().find(|f| (f.step, f.what) == (step, what)))
-            .collect();
+        let cells: Vec<_> =
+            outcomes.iter().map(|o| o.figures.iter().find(|f| (f.step, f.what) == (step, what))).collect();
         out += &format!("\n| {step} | {what} |");
-        cells
-            .iter()
-            .for_each(|c| out += &format!(" {} |", c.map_or("?".to_owned(), Figure::show)));
-        match (
-            cells.first().copied().flatten(),
-            cells.last().copied().flatten(),
-        ) {
-            (Some(a), Some(b)) if cells.len() > 1 => {
-                out += &format!(" {:.2}x |", b.value / a.value)
-            }
+        cells.iter().for_each(|c| out += &format!(" {} |", c.map_or("?".to_owned(), Figure::show)));
+        match (cells.first().copied().flatten(), cells.last().copied().flatten()) {
+            (Some(a), Some(b)) if cells.len() > 1 => out += &format!(" {:.2}x |", b.value / a.value),
             _ => out += " |",
         }
     }
@@ -171,17 +136,8 @@ mod tests {
 
     #[test]
     fn figures_are_lined_up_and_missing_ones_shown() {
-        let figure = |what, value| Figure {
-            step: "s",
-            what,
-            value,
-            unit: Unit::Bytes,
-        };
-        let outcome = |program: &str, figures| Outcome {
-            program: program.into(),
-            figures,
-            failures: vec![],
-        };
+        let figure = |what, value| Figure { step: "s", what, value, unit: Unit::Bytes };
+        let outcome = |program: &str, figures| Outcome { program: program.into(), figures, failures: vec![] };
         let text = markdown(&[
             outcome("etcd", vec![figure("a", 2097152.0), figure("b", 1048576.0)]),
             outcome("keepstone", vec![figure("a", 1048576.0)]),

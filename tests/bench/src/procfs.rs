@@ -5,17 +5,14 @@ use std::fs;
 
 /// User and system time of the process, all threads, in nanoseconds (in steps of a kernel tick, usually 10 ms).
 pub fn cpu(pid: u32) -> Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
-        .with_context(|| format!("no process {pid}"))?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("no process {pid}"))?;
     let ticks = parse_stat(&stat).context("/proc/PID/stat has another shape")?;
     Ok(ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second())
 }
 
 fn parse_stat(stat: &str) -> Option<u64> {
     // The command's name may hold anything, so fields are counted from its closing parenthesis.
-    let mut fields = stat[stat.rfind(')')? + 1..]
-        .split_ascii_whitespace()
-        .skip(11);
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok();
     Some(next()? + next()?)
 }
@@ -30,8 +27,7 @@ pub struct Memory {
 }
 
 pub fn memory(pid: u32) -> Result<Memory> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))
-        .with_context(|| format!("no process {pid}"))?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("no process {pid}"))?;
     Ok(parse_status(&status))
 }
 
@@ -42,21 +38,10 @@ pub fn reset_peak(pid: u32) {
 
 fn parse_status(status: &str) -> Memory {
     let field = |name: &str| {
-        let line = status
-            .lines()
-            .find_map(|l| l.strip_prefix(name))
-            .unwrap_or_default();
-        line.split_ascii_whitespace()
-            .next()
-            .and_then(|v| v.parse::<u64>().ok())
-            .unwrap_or(0)
-            << 10
+        let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default();
+        line.split_ascii_whitespace().next().and_then(|v| v.parse::<u64>().ok()).unwrap_or(0) << 10
     };
-    Memory {
-        rss: field("VmRSS:"),
-        peak: field("VmHWM:"),
-        anon: field("RssAnon:"),
-    }
+    Memory { rss: field("VmRSS:"), peak: field("VmHWM:"), anon: field("RssAnon:") }
 }
 
 #[cfg(test)]
@@ -65,10 +50,7 @@ mod tests {
 
     #[test]
     fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
-        assert_eq!(
-            parse_stat("12 (a ) b) S 1 2 3 4 5 6 7 8 9 10 700 42 0 0"),
-            Some(742)
-        );
+        assert_eq!(parse_stat("12 (a ) b) S 1 2 3 4 5 6 7 8 9 10 700 42 0 0"), Some(742));
     }
 
     #[test]

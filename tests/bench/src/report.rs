@@ -26,11 +26,7 @@ pub struct Meter {
 impl Meter {
     pub fn read(target: &Target) -> Result<Self> {
         let server = target.pid.map_or(Ok(0), procfs::cpu)?;
-        Ok(Self {
-            at: clock::now(),
-            client: clock::thread_cpu(),
-            server,
-        })
+        Ok(Self { at: clock::now(), client: clock::thread_cpu(), server })
     }
 }
 
@@ -46,12 +42,7 @@ pub struct Latency {
 impl From<&Hist> for Latency {
     fn from(h: &Hist) -> Self {
         let us = |ns: u64| ns as f64 / 1e3;
-        Self {
-            p50: us(h.quantile(0.5)),
-            p99: us(h.quantile(0.99)),
-            p999: us(h.quantile(0.999)),
-            max: us(h.max()),
-        }
+        Self { p50: us(h.quantile(0.5)), p99: us(h.quantile(0.99)), p999: us(h.quantile(0.999)), max: us(h.max()) }
     }
 }
 
@@ -93,10 +84,7 @@ impl Report {
             client_cpu_us: per_op(to.client - from.client),
             server_busy: (to.server - from.server) as f64 / 1e9 / seconds,
             client_busy: (to.client - from.client) as f64 / 1e9 / seconds,
-            memory: target
-                .pid
-                .and_then(|p| procfs::memory(p).ok())
-                .unwrap_or_default(),
+            memory: target.pid.and_then(|p| procfs::memory(p).ok()).unwrap_or_default(),
             errors: 0,
             check: Ok(String::new()),
             events_per_sec: None,
@@ -125,12 +113,7 @@ impl fmt::Display for Report {
             mib(self.memory.peak),
         )?;
         if let (Some(rate), Some(l)) = (self.events_per_sec, &self.event_latency_us) {
-            write!(
-                f,
-                "  {rate:.0} events/s p50 {} p99 {}",
-                time(l.p50),
-                time(l.p99)
-            )?;
+            write!(f, "  {rate:.0} events/s p50 {} p99 {}", time(l.p50), time(l.p99))?;
         }
         if self.errors > 0 {
             write!(f, "  {} ERRORS", self.errors)?;

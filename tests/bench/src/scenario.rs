@@ -22,74 +22,21 @@ pub enum Kind {
 }
 
 const fn watching(watchers: usize, streams: usize, conns: usize, writers: usize) -> Kind {
-    Kind::Watch(watch::Plan {
-        watchers,
-        streams,
-        conns,
-        writers,
-    })
+    Kind::Watch(watch::Plan { watchers, streams, conns, writers })
 }
 
 /// Every scenario, in the order of a full run.
 pub const ALL: &[(&str, Kind)] = &[
-    (
-        "put-1",
-        Kind::Put {
-            clients: 1,
-            open: false,
-        },
-    ),
-    (
-        "put-1000",
-        Kind::Put {
-            clients: 1000,
-            open: false,
-        },
-    ),
-    (
-        "put-open",
-        Kind::Put {
-            clients: 1000,
-            open: true,
-        },
-    ),
-    (
-        "get-1",
-        Kind::Get {
-            clients: 1,
-            serializable: false,
-        },
-    ),
-    (
-        "get-lin-1000",
-        Kind::Get {
-            clients: 1000,
-            serializable: false,
-        },
-    ),
-    (
-        "get-ser-1000",
-        Kind::Get {
-            clients: 1000,
-            serializable: true,
-        },
-    ),
+    ("put-1", Kind::Put { clients: 1, open: false }),
+    ("put-1000", Kind::Put { clients: 1000, open: false }),
+    ("put-open", Kind::Put { clients: 1000, open: true }),
+    ("get-1", Kind::Get { clients: 1, serializable: false }),
+    ("get-lin-1000", Kind::Get { clients: 1000, serializable: false }),
+    ("get-ser-1000", Kind::Get { clients: 1000, serializable: true }),
     ("txn-1000", Kind::Txn { clients: 1000 }),
     ("mixed-1000", Kind::Mixed { clients: 1000 }),
-    (
-        "list-10k",
-        Kind::List {
-            clients: 1,
-            limit: 0,
-        },
-    ),
-    (
-        "page-500",
-        Kind::List {
-            clients: 50,
-            limit: 500,
-        },
-    ),
+    ("list-10k", Kind::List { clients: 1, limit: 0 }),
+    ("page-500", Kind::List { clients: 50, limit: 500 }),
     ("watch-100x10", watching(100, 10, 1, 10)),
     ("watch-1000x10", watching(1000, 10, 1, 10)),
     ("watch-streams", watching(1000, 1000, 100, 1)),
@@ -120,21 +67,12 @@ pub struct Settings {
 
 impl Settings {
     pub fn window(&self) -> (Duration, Duration) {
-        (
-            Duration::from_secs_f64(self.warmup),
-            Duration::from_secs_f64(self.seconds),
-        )
+        (Duration::from_secs_f64(self.warmup), Duration::from_secs_f64(self.seconds))
     }
 
     fn shape(&self, clients: usize, pace: Pace) -> Shape {
         let (warmup, window) = self.window();
-        Shape {
-            conns: clients.div_ceil(self.clients_per_conn),
-            clients,
-            pace,
-            warmup,
-            window,
-        }
+        Shape { conns: clients.div_ceil(self.clients_per_conn), clients, pace, warmup, window }
     }
 }
 
@@ -147,10 +85,7 @@ pub fn select(wanted: &str) -> Result<Vec<(&'static str, Kind)>> {
     for name in wanted.split(',') {
         match ALL.iter().find(|(n, _)| *n == name) {
             Some(s) => chosen.push(*s),
-            None => bail!(
-                "no scenario {name}; there are: {}",
-                ALL.iter().map(|s| s.0).collect::<Vec<_>>().join(", ")
-            ),
+            None => bail!("no scenario {name}; there are: {}", ALL.iter().map(|s| s.0).collect::<Vec<_>>().join(", ")),
         }
     }
     Ok(chosen)
@@ -160,70 +95,38 @@ pub fn run(name: &str, kind: Kind, target: &Target, set: &Settings) -> Result<Re
     let closed = |clients| set.shape(clients, Pace::Closed);
     match kind {
         Kind::Put { clients, open } => {
-            let pace = if open {
-                Pace::Open(set.rate)
-            } else {
-                Pace::Closed
-            };
+            let pace = if open { Pace::Open(set.rate) } else { Pace::Closed };
             puts(name, target, &set.shape(clients, pace), set.value)
         }
-        Kind::Get {
-            clients,
-            serializable,
-        } => {
+        Kind::Get { clients, serializable } => {
             preload(target, set.keys, set.value)?;
-            measure(
-                name,
-                target,
-                &closed(clients),
-                Gets::new(set.keys, serializable),
-            )
-            .map(|r| r.0)
+            measure(name, target, &closed(clients), Gets::new(set.keys, serializable)).map(|r| r.0)
         }
         Kind::Txn { clients } => {
             preload(target, set.keys, set.value)?;
-            let (mut report, source) = measure(
-                name,
-                target,
-                &closed(clients),
-                Guarded::new(set.keys, clients, set.value),
-            )?;
+            let (mut report, source) =
+                measure(name, target, &closed(clients), Guarded::new(set.keys, clients, set.value))?;
             report.check = report.check.and_then(|_| source.check());
             Ok(report)
         }
         Kind::Mixed { clients } => {
             preload(target, set.keys, set.value)?;
-            let (mut report, source) = measure(
-                name,
-                target,
-                &closed(clients),
-                Mixed::new(set.keys, clients, set.value),
-            )?;
+            let (mut report, source) =
+                measure(name, target, &closed(clients), Mixed::new(set.keys, clients, set.value))?;
             report.check = report.check.and_then(|_| source.check());
             Ok(report)
         }
         Kind::List { clients, limit } => {
             preload(target, set.keys, set.value)?;
             let there = count(target, b"k", NUMBERED_END)?;
-            measure(
-                name,
-                target,
-                &closed(clients),
-                Lists::new(there, limit, clients),
-            )
-            .map(|r| r.0)
+            measure(name, target, &closed(clients), Lists::new(there, limit, clients)).map(|r| r.0)
         }
         Kind::Watch(plan) => watch::run(name, target, &plan, set),
         Kind::Lease { streams } => lease::run(name, target, streams, set),
     }
 }
 
-fn measure<S: Source>(
-    name: &str,
-    target: &Target,
-    shape: &Shape,
-    source: S,
-) -> Result<(Report, S)> {
+fn measure<S: Source>(name: &str, target: &Target, shape: &Shape, source: S) -> Result<(Report, S)> {
     let mut engine = Engine::connect(target.addr, shape.conns)?;
     let mut load = Load::new(source, shape.clients);
     let report = load.run(name, &mut engine, target, shape)?;
@@ -234,25 +137,16 @@ fn measure<S: Source>(
 fn puts(name: &str, target: &Target, shape: &Shape, value_len: usize) -> Result<Report> {
     let mut letters = b"ghijmnopqrstuvwxyz".iter();
     let letter = loop {
-        let Some(&letter) = letters.next() else {
-            bail!("every key space has been used; take a fresh server")
-        };
+        let Some(&letter) = letters.next() else { bail!("every key space has been used; take a fresh server") };
         if count(target, &[letter], &[letter + 1])? == 0 {
             break letter;
         }
     };
     let mut engine = Engine::connect(target.addr, shape.conns)?;
-    let mut load = Load::new(
-        NewKeys::new(Distinct::new(letter, 11), value_len),
-        shape.clients,
-    );
+    let mut load = Load::new(NewKeys::new(Distinct::new(letter, 11), value_len), shape.clients);
     let mut report = load.run(name, &mut engine, target, shape)?;
     let (from, to) = load.source.keys.range();
-    let (there, acked, unknown) = (
-        count(target, &from, &to)?,
-        load.acked,
-        load.in_flight() as u64 + load.errors,
-    );
+    let (there, acked, unknown) = (count(target, &from, &to)?, load.acked, load.in_flight() as u64 + load.errors);
     let text = format!("{acked} acknowledged, {there} there");
     let right = acked <= there && there <= acked + unknown;
     report.check = report.check.and(if right { Ok(text) } else { Err(text) });
@@ -276,12 +170,6 @@ pub fn call(target: &Target, path: &'static str, body: Vec<u8>) -> Result<Vec<u8
 /// Keys the server counts in a range, linearizable.
 pub fn count(target: &Target, key: &[u8], end: &[u8]) -> Result<u64> {
     let mut body = Vec::new();
-    Range {
-        key,
-        end,
-        count_only: true,
-        ..Range::default()
-    }
-    .encode(&mut body);
+    Range { key, end, count_only: true, ..Range::default() }.encode(&mut body);
     Ok(wire::field(&call(target, wire::RANGE, body)?, 4).map_or(0, wire::Value::int))
 }

@@ -41,29 +41,17 @@ impl Server {
     pub fn start(program: &Program) -> Result<Self> {
         static SERIAL: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let serial = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let dir = program
-            .root
-            .join(format!("{}-{}-{serial}", program.name, std::process::id()));
+        let dir = program.root.join(format!("{}-{}-{serial}", program.name, std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         let (client, peer) = free_ports()?;
-        let child =
-            launch(program, &dir, client, peer).inspect_err(|_| drop(fs::remove_dir_all(&dir)))?;
-        let mut server = Self {
-            program: program.clone(),
-            dir,
-            child,
-            client,
-            peer,
-        };
+        let child = launch(program, &dir, client, peer).inspect_err(|_| drop(fs::remove_dir_all(&dir)))?;
+        let mut server = Self { program: program.clone(), dir, child, client, peer };
         server.wait_ready()?;
         Ok(server)
     }
 
     pub fn target(&self) -> Target {
-        Target {
-            addr: self.client,
-            pid: Some(self.child.id()),
-        }
+        Target { addr: self.client, pid: Some(self.child.id()) }
     }
 
     pub fn memory(&self) -> Result<procfs::Memory> {
@@ -89,19 +77,10 @@ impl Server {
         let deadline = Instant::now() + READY;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                bail!(
-                    "{} ended with {status}: {}",
-                    self.program.name,
-                    self.log_tail()
-                );
+                bail!("{} ended with {status}: {}", self.program.name, self.log_tail());
             }
             ensure!(!interrupt::requested(), "interrupted");
-            ensure!(
-                Instant::now() < deadline,
-                "{} is not ready: {}",
-                self.program.name,
-                self.log_tail()
-            );
+            ensure!(Instant::now() < deadline, "{} is not ready: {}", self.program.name, self.log_tail());
             let listening = TcpStream::connect_timeout(&self.client, POLL * 50).is_ok();
             if listening && scenario::count(&self.target(), b"a", b"").is_ok() {
                 return Ok(());
@@ -141,33 +120,15 @@ impl Drop for Server {
 }
 
 fn launch(program: &Program, dir: &Path, client: SocketAddr, peer: SocketAddr) -> Result<Child> {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(dir.join("log"))?;
+    let log = File::options().create(true).append(true).open(dir.join("log"))?;
     let (client, peer) = (format!("http://{client}"), format!("http://{peer}"));
     let mut command = Command::new(&program.path);
     command
         .args(["--name", "bench", "--log-level", "warn", "--data-dir"])
         .arg(dir.join("data"))
-        .args([
-            "--listen-client-urls",
-            &client,
-            "--advertise-client-urls",
-            &client,
-        ])
-        .args([
-            "--listen-peer-urls",
-            &peer,
-            "--initial-advertise-peer-urls",
-            &peer,
-        ])
-        .args([
-            "--initial-cluster",
-            &format!("bench={peer}"),
-            "--quota-backend-bytes",
-            &QUOTA.to_string(),
-        ])
+        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &format!("bench={peer}"), "--quota-backend-bytes", &QUOTA.to_string()])
         .args(&program.extra)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -185,9 +146,7 @@ fn launch(program: &Program, dir: &Path, client: SocketAddr, peer: SocketAddr) -
 }
 
 fn spawn(command: &mut Command, program: &Program) -> Result<Child> {
-    command
-        .spawn()
-        .with_context(|| format!("start {}", program.path.display()))
+    command.spawn().with_context(|| format!("start {}", program.path.display()))
 }
 
 /// Pins the calling thread, and what it starts, to one core.
@@ -205,10 +164,7 @@ pub fn raise_session() -> bool {
 }
 
 fn free_ports() -> Result<(SocketAddr, SocketAddr)> {
-    let (a, b) = (
-        TcpListener::bind("127.0.0.1:0")?,
-        TcpListener::bind("127.0.0.1:0")?,
-    );
+    let (a, b) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     Ok((a.local_addr()?, b.local_addr()?))
 }
 
@@ -234,13 +190,8 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_leaves_no_directory() {
         let root = std::env::temp_dir().join(format!("kb-test-{}", std::process::id()));
-        let program = Program {
-            name: "none".into(),
-            path: root.join("none"),
-            extra: vec![],
-            core: None,
-            root: root.clone(),
-        };
+        let program =
+            Program { name: "none".into(), path: root.join("none"), extra: vec![], core: None, root: root.clone() };
         assert!(Server::start(&program).is_err());
         assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
         fs::remove_dir(&root).unwrap();
@@ -249,13 +200,8 @@ mod tests {
     #[test]
     fn a_program_that_ends_is_an_error_and_leaves_no_directory() {
         let root = std::env::temp_dir().join(format!("kb-test-end-{}", std::process::id()));
-        let program = Program {
-            name: "true".into(),
-            path: "/bin/true".into(),
-            extra: vec![],
-            core: None,
-            root: root.clone(),
-        };
+        let program =
+            Program { name: "true".into(), path: "/bin/true".into(), extra: vec![], core: None, root: root.clone() };
         assert!(Server::start(&program).is_err());
         assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
         fs::remove_dir(&root).unwrap();

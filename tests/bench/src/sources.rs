@@ -14,11 +14,7 @@ pub struct One {
 
 impl One {
     pub fn new(path: &'static str, body: Vec<u8>) -> Self {
-        Self {
-            path,
-            body,
-            answer: Vec::new(),
-        }
+        Self { path, body, answer: Vec::new() }
     }
 }
 
@@ -42,10 +38,7 @@ pub struct NewKeys {
 
 impl NewKeys {
     pub fn new(keys: Distinct, value_len: usize) -> Self {
-        Self {
-            keys,
-            value: value(value_len),
-        }
+        Self { keys, value: value(value_len) }
     }
 }
 
@@ -66,12 +59,7 @@ pub struct Numbered {
 
 impl Numbered {
     pub fn new(keys: u64, value_len: usize) -> Self {
-        Self {
-            next: 0,
-            keys,
-            value: value(value_len),
-            revision: 0,
-        }
+        Self { next: 0, keys, value: value(value_len), revision: 0 }
     }
 }
 
@@ -97,32 +85,19 @@ pub struct Gets {
 
 impl Gets {
     pub fn new(keys: u64, serializable: bool) -> Self {
-        Self {
-            keys,
-            serializable,
-            rng: Rng::new(keys),
-        }
+        Self { keys, serializable, rng: Rng::new(keys) }
     }
 }
 
 impl Source for Gets {
     fn next(&mut self, _: usize, body: &mut Vec<u8>) -> &'static str {
         let key = numbered(self.rng.below(self.keys));
-        Range {
-            key: &key,
-            serializable: self.serializable,
-            ..Range::default()
-        }
-        .encode(body);
+        Range { key: &key, serializable: self.serializable, ..Range::default() }.encode(body);
         wire::RANGE
     }
 
     fn reply(&mut self, _: usize, body: &[u8]) -> Result<(), String> {
-        if wire::field(body, 2).is_none() {
-            Err("a loaded key was not found".to_owned())
-        } else {
-            Ok(())
-        }
+        if wire::field(body, 2).is_none() { Err("a loaded key was not found".to_owned()) } else { Ok(()) }
     }
 }
 
@@ -154,11 +129,7 @@ impl Guarded {
     /// Every key fails once, as its revision is not known yet; more would be wrong.
     pub fn check(&self) -> Result<String, String> {
         let text = format!("{} of {} compares failed", self.conflicts, self.tries);
-        if self.conflicts <= self.known.len() as u64 {
-            Ok(text)
-        } else {
-            Err(text)
-        }
+        if self.conflicts <= self.known.len() as u64 { Ok(text) } else { Err(text) }
     }
 }
 
@@ -180,8 +151,7 @@ impl Source for Guarded {
         }
         self.conflicts += 1;
         let op = wire::field(body, 3).ok_or("a failed compare without the get's answer")?;
-        let range =
-            wire::field(op.bytes(), 1).ok_or("a failed compare without the get's answer")?;
+        let range = wire::field(op.bytes(), 1).ok_or("a failed compare without the get's answer")?;
         *known = wire::first_mod_revision(range.bytes());
         Ok(())
     }
@@ -213,19 +183,11 @@ impl Mixed {
 impl Source for Mixed {
     fn next(&mut self, client: usize, body: &mut Vec<u8>) -> &'static str {
         self.writing[client] = self.rng.below(5) == 0;
-        if self.writing[client] {
-            self.guarded.next(client, body)
-        } else {
-            self.gets.next(client, body)
-        }
+        if self.writing[client] { self.guarded.next(client, body) } else { self.gets.next(client, body) }
     }
 
     fn reply(&mut self, client: usize, body: &[u8]) -> Result<(), String> {
-        if self.writing[client] {
-            self.guarded.reply(client, body)
-        } else {
-            self.gets.reply(client, body)
-        }
+        if self.writing[client] { self.guarded.reply(client, body) } else { self.gets.reply(client, body) }
     }
 }
 
@@ -242,13 +204,7 @@ impl Lists {
     /// `limit` 0 lists everything.
     pub fn new(keys: u64, limit: u64, clients: usize) -> Self {
         let scans = (0..clients).map(|_| Scan::new()).collect();
-        Self {
-            keys,
-            limit,
-            expect: vec![(0, 0); clients],
-            scans,
-            rng: Rng::new(7),
-        }
+        Self { keys, limit, expect: vec![(0, 0); clients], scans, rng: Rng::new(7) }
     }
 }
 
@@ -261,22 +217,9 @@ impl Source for Lists {
         let pages = self.keys.checked_div(self.limit).unwrap_or(1).max(1);
         let from = self.rng.below(pages) * self.limit;
         let all = self.keys - from;
-        self.expect[client] = (
-            if self.limit == 0 {
-                all
-            } else {
-                all.min(self.limit)
-            },
-            all,
-        );
+        self.expect[client] = (if self.limit == 0 { all } else { all.min(self.limit) }, all);
         self.scans[client].clear();
-        Range {
-            key: &numbered(from),
-            end: NUMBERED_END,
-            limit: self.limit,
-            ..Range::default()
-        }
-        .encode(body);
+        Range { key: &numbered(from), end: NUMBERED_END, limit: self.limit, ..Range::default() }.encode(body);
         wire::RANGE
     }
 
@@ -286,9 +229,6 @@ impl Source for Lists {
         if left > 0 || got == self.expect[client] {
             return Ok(());
         }
-        Err(format!(
-            "a list gave (keys, count) {got:?} instead of {:?}",
-            self.expect[client]
-        ))
+        Err(format!("a list gave (keys, count) {got:?} instead of {:?}", self.expect[client]))
     }
 }

@@ -36,38 +36,20 @@ pub fn large(program: &Program, scale: f64, notes: &mut Notes) -> Result<()> {
     notes.memory(&server, ["fresh RSS", "", ""])?;
     let begin = Instant::now();
     preload(&server.target(), keys, 1024)?;
-    notes.add(
-        "load rate",
-        keys as f64 / begin.elapsed().as_secs_f64(),
-        Unit::PerSecond,
-    );
+    notes.add("load rate", keys as f64 / begin.elapsed().as_secs_f64(), Unit::PerSecond);
     notes.memory(&server, ["loaded RSS", "loaded anonymous", "load peak"])?;
     notes.add("loaded disk", server.disk() as f64, Unit::Bytes);
     let begin = Instant::now();
     let mut engine = Engine::connect(server.target().addr, 1)?;
     Load::new(Lists::new(keys, 0, 1), 1).run_total(&mut engine, 1)?;
     drop(engine);
-    notes.add(
-        "one Range over all",
-        begin.elapsed().as_secs_f64() * 1e6,
-        Unit::Micros,
-    );
+    notes.add("one Range over all", begin.elapsed().as_secs_f64() * 1e6, Unit::Micros);
     notes.memory(&server, ["listed RSS", "listed anonymous", "list peak"])?;
     let took = server.crash_and_restart()?;
-    notes.add(
-        "restart to first answer",
-        took.as_secs_f64() * 1e6,
-        Unit::Micros,
-    );
-    notes.memory(
-        &server,
-        ["restarted RSS", "restarted anonymous", "restart peak"],
-    )?;
+    notes.add("restart to first answer", took.as_secs_f64() * 1e6, Unit::Micros);
+    notes.memory(&server, ["restarted RSS", "restarted anonymous", "restart peak"])?;
     let there = count(&server.target(), b"k", b"l")?;
-    ensure!(
-        there == keys,
-        "{there} of {keys} keys are there after the restart"
-    );
+    ensure!(there == keys, "{there} of {keys} keys are there after the restart");
     Ok(())
 }
 
@@ -88,29 +70,18 @@ impl Handler for Counted {
     }
 
     fn ended(&mut self, _: &mut Tx, tag: u32, outcome: Result<(), Failure>) {
-        self.ended
-            .get_or_insert(format!("watch stream {tag} ended: {outcome:?}"));
+        self.ended.get_or_insert(format!("watch stream {tag} ended: {outcome:?}"));
     }
 }
 
 impl Counted {
-    fn wait(
-        &mut self,
-        engine: &mut Engine,
-        what: &str,
-        done: impl Fn(&Self) -> bool,
-    ) -> Result<()> {
+    fn wait(&mut self, engine: &mut Engine, what: &str, done: impl Fn(&Self) -> bool) -> Result<()> {
         let deadline = clock::now() + EVENTS_TIMEOUT.as_nanos() as u64;
         while !done(self) {
             if let Some(ended) = &self.ended {
                 bail!("{ended}");
             }
-            ensure!(
-                clock::now() < deadline,
-                "{what}: {} created, {} events",
-                self.created,
-                self.events
-            );
+            ensure!(clock::now() < deadline, "{what}: {} created, {} events", self.created, self.events);
             engine.turn(self, WAIT)?;
         }
         Ok(())
@@ -126,9 +97,7 @@ pub fn watchers(program: &Program, scale: f64, notes: &mut Notes) -> Result<()> 
     let streams = count.div_ceil(100) as usize;
     let mut engine = Engine::connect(server.target().addr, streams.div_ceil(10))?;
     let conns = engine.len();
-    let ids: Vec<u32> = (0..streams)
-        .map(|s| engine.tx(s % conns).open(wire::WATCH, s as u32, false))
-        .collect();
+    let ids: Vec<u32> = (0..streams).map(|s| engine.tx(s % conns).open(wire::WATCH, s as u32, false)).collect();
     for n in 0..count {
         let mut body = Vec::new();
         wire::watch_create(&numbered(n), b"", &mut body);
@@ -137,17 +106,10 @@ pub fn watchers(program: &Program, scale: f64, notes: &mut Notes) -> Result<()> 
     }
     let mut counted = Counted::default();
     counted.wait(&mut engine, "watchers are missing", |c| c.created == count)?;
-    notes.memory(
-        &server,
-        ["RSS with watchers", "anonymous with watchers", ""],
-    )?;
+    notes.memory(&server, ["RSS with watchers", "anonymous with watchers", ""])?;
     preload(&server.target(), count, 256)?;
     counted.wait(&mut engine, "events are missing", |c| c.events >= count)?;
-    ensure!(
-        counted.events == count,
-        "{} events for {count} puts",
-        counted.events
-    );
+    ensure!(counted.events == count, "{} events for {count} puts", counted.events);
     notes.memory(&server, ["RSS after an event each", "", ""])
 }
 
@@ -161,14 +123,7 @@ pub fn stuck(program: &Program, scale: f64, notes: &mut Notes) -> Result<()> {
     {
         let server = Server::start(program)?;
         write(&server)?;
-        notes.memory(
-            &server,
-            [
-                "no watcher: RSS",
-                "no watcher: anonymous",
-                "no watcher: peak",
-            ],
-        )?;
+        notes.memory(&server, ["no watcher: RSS", "no watcher: anonymous", "no watcher: peak"])?;
     }
     let server = Server::start(program)?;
     let mut engine = Engine::connect(server.target().addr, 1)?;
@@ -179,14 +134,7 @@ pub fn stuck(program: &Program, scale: f64, notes: &mut Notes) -> Result<()> {
     Counted::default().wait(&mut engine, "the watcher is missing", |c| c.created == 1)?;
     engine.never_read(0)?;
     write(&server)?;
-    notes.memory(
-        &server,
-        [
-            "stuck watcher: RSS",
-            "stuck watcher: anonymous",
-            "stuck watcher: peak",
-        ],
-    )
+    notes.memory(&server, ["stuck watcher: RSS", "stuck watcher: anonymous", "stuck watcher: peak"])
 }
 
 pub fn leases(program: &Program, scale: f64, notes: &mut Notes) -> Result<()> {
@@ -196,15 +144,8 @@ pub fn leases(program: &Program, scale: f64, notes: &mut Notes) -> Result<()> {
     let begin = Instant::now();
     let ids = lease::grant(&server.target(), count)?;
     ensure!(ids.len() as u64 == count, "{} of {count} leases", ids.len());
-    notes.add(
-        "grant rate",
-        count as f64 / begin.elapsed().as_secs_f64(),
-        Unit::PerSecond,
-    );
-    notes.memory(
-        &server,
-        ["RSS with leases", "anonymous with leases", "peak"],
-    )
+    notes.add("grant rate", count as f64 / begin.elapsed().as_secs_f64(), Unit::PerSecond);
+    notes.memory(&server, ["RSS with leases", "anonymous with leases", "peak"])
 }
 
 /// A million revisions of ten thousand keys, compacted and defragmented while one client puts and another gets.
@@ -230,50 +171,22 @@ pub fn compaction(program: &Program, scale: f64, notes: &mut Notes) -> Result<()
     let mut body = Vec::new();
     wire::int(1, load.source.revision, &mut body);
     wire::int(2, 1, &mut body);
-    let (puts, gets, took) = probed(&target, b'b', || {
-        call(&target, wire::COMPACT, body).map(drop)
-    })?;
+    let (puts, gets, took) = probed(&target, b'b', || call(&target, wire::COMPACT, body).map(drop))?;
     notes.add("compaction", took.as_secs_f64() * 1e6, Unit::Micros);
-    notes.add(
-        "compaction: p99 put",
-        puts.quantile(0.99) as f64 / 1e3,
-        Unit::Micros,
-    );
-    notes.add(
-        "compaction: worst put",
-        puts.max() as f64 / 1e3,
-        Unit::Micros,
-    );
-    notes.add(
-        "compaction: worst get",
-        gets.max() as f64 / 1e3,
-        Unit::Micros,
-    );
+    notes.add("compaction: p99 put", puts.quantile(0.99) as f64 / 1e3, Unit::Micros);
+    notes.add("compaction: worst put", puts.max() as f64 / 1e3, Unit::Micros);
+    notes.add("compaction: worst get", gets.max() as f64 / 1e3, Unit::Micros);
     notes.add("disk after compaction", server.disk() as f64, Unit::Bytes);
-    let (puts, gets, took) = probed(&target, b'c', || {
-        call(&target, wire::DEFRAGMENT, Vec::new()).map(drop)
-    })?;
+    let (puts, gets, took) = probed(&target, b'c', || call(&target, wire::DEFRAGMENT, Vec::new()).map(drop))?;
     notes.add("defragment", took.as_secs_f64() * 1e6, Unit::Micros);
-    notes.add(
-        "defragment: worst put",
-        puts.max() as f64 / 1e3,
-        Unit::Micros,
-    );
-    notes.add(
-        "defragment: worst get",
-        gets.max() as f64 / 1e3,
-        Unit::Micros,
-    );
+    notes.add("defragment: worst put", puts.max() as f64 / 1e3, Unit::Micros);
+    notes.add("defragment: worst get", gets.max() as f64 / 1e3, Unit::Micros);
     notes.add("disk after defragment", server.disk() as f64, Unit::Bytes);
     notes.memory(&server, ["RSS after", "anonymous after", "peak"])
 }
 
 /// Latencies of a lone writer and a lone reader while `work` runs, and how long it ran.
-fn probed(
-    target: &Target,
-    letter: u8,
-    work: impl FnOnce() -> Result<()>,
-) -> Result<(Hist, Hist, Duration)> {
+fn probed(target: &Target, letter: u8, work: impl FnOnce() -> Result<()>) -> Result<(Hist, Hist, Duration)> {
     let go = AtomicBool::new(true);
     std::thread::scope(|scope| {
         let puts = scope.spawn(|| probe(target, NewKeys::new(Distinct::new(letter, 1), 256), &go));
@@ -282,9 +195,7 @@ fn probed(
         let worked = work();
         let took = begin.elapsed();
         go.store(false, Ordering::Relaxed);
-        let join = |h: std::thread::ScopedJoinHandle<'_, Result<Hist>>| {
-            h.join().expect("a probe does not panic")
-        };
+        let join = |h: std::thread::ScopedJoinHandle<'_, Result<Hist>>| h.join().expect("a probe does not panic");
         let (puts, gets) = (join(puts), join(gets));
         worked?;
         Ok((puts?, gets?, took))

@@ -137,30 +137,17 @@ impl Tx {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        let fits = self.blocked.is_empty()
-            && len <= self.max_frame
-            && len as i64 <= self.window.min(stream.window);
+        let fits = self.blocked.is_empty() && len <= self.max_frame && len as i64 <= self.window.min(stream.window);
         if fits {
             stream.window -= len as i64;
             self.window -= len as i64;
-            frame::put_head(
-                &mut self.out,
-                len,
-                frame::DATA,
-                if end { frame::END_STREAM } else { 0 },
-                id,
-            );
+            frame::put_head(&mut self.out, len, frame::DATA, if end { frame::END_STREAM } else { 0 }, id);
             put_message(&mut self.out, body);
             return;
         }
         let mut bytes = Vec::with_capacity(len);
         put_message(&mut bytes, body);
-        self.blocked.push_back(Blocked {
-            id,
-            bytes,
-            at: 0,
-            end,
-        });
+        self.blocked.push_back(Blocked { id, bytes, at: 0, end });
         self.pump();
     }
 
@@ -176,14 +163,9 @@ impl Tx {
                 return;
             }
             let last = front.at + n == front.bytes.len();
-            let flags = if last && front.end {
-                frame::END_STREAM
-            } else {
-                0
-            };
+            let flags = if last && front.end { frame::END_STREAM } else { 0 };
             frame::put_head(&mut self.out, n, frame::DATA, flags, front.id);
-            self.out
-                .extend_from_slice(&front.bytes[front.at..front.at + n]);
+            self.out.extend_from_slice(&front.bytes[front.at..front.at + n]);
             front.at += n;
             stream.window -= n as i64;
             self.window -= n as i64;
@@ -272,12 +254,7 @@ impl Tx {
         }
     }
 
-    pub(crate) fn finish<H: Handler>(
-        &mut self,
-        handler: &mut H,
-        id: u32,
-        outcome: Result<(), Failure>,
-    ) {
+    pub(crate) fn finish<H: Handler>(&mut self, handler: &mut H, id: u32, outcome: Result<(), Failure>) {
         if let Some(s) = self.streams.remove(&id) {
             handler.ended(self, s.tag, outcome);
         }
@@ -321,9 +298,7 @@ mod tests {
         for size in 1..=bytes.len() {
             let (mut tx, mut seen) = (Tx::new(0, "h"), Seen::default());
             let id = tx.open("/p", 7, false);
-            bytes
-                .chunks(size)
-                .for_each(|c| tx.deliver(&mut seen, id, c));
+            bytes.chunks(size).for_each(|c| tx.deliver(&mut seen, id, c));
             assert_eq!(seen.0, bodies, "cut at {size}");
         }
     }
@@ -332,9 +307,7 @@ mod tests {
     fn a_chunked_stream_tells_what_is_left() {
         let (mut tx, mut seen) = (Tx::new(0, "h"), Seen::default());
         let id = tx.open("/p", 7, true);
-        framed(&[b"abcdef"])
-            .chunks(4)
-            .for_each(|c| tx.deliver(&mut seen, id, c));
+        framed(&[b"abcdef"]).chunks(4).for_each(|c| tx.deliver(&mut seen, id, c));
         assert_eq!(seen.1, [3, 0]);
         assert_eq!(seen.0.concat(), b"abcdef");
     }

@@ -97,27 +97,17 @@ impl Watching {
                     if stream.seen.len() <= id {
                         stream.seen.resize(id + 1, 0);
                     }
-                    let kv = wire::field(v.bytes(), 2)
-                        .ok_or("an event without a key")?
-                        .bytes();
+                    let kv = wire::field(v.bytes(), 2).ok_or("an event without a key")?.bytes();
                     let (mut revision, mut sent) = (0, 0);
                     for (field, v) in Fields::of(kv) {
                         match field {
                             3 => revision = v.int(),
-                            5 => {
-                                sent = v
-                                    .bytes()
-                                    .first_chunk()
-                                    .map_or(0, |b| u64::from_be_bytes(*b))
-                            }
+                            5 => sent = v.bytes().first_chunk().map_or(0, |b| u64::from_be_bytes(*b)),
                             _ => {}
                         }
                     }
                     if revision <= stream.seen[id] {
-                        return Err(format!(
-                            "watch {id}: revision {revision} after {}",
-                            stream.seen[id]
-                        ));
+                        return Err(format!("watch {id}: revision {revision} after {}", stream.seen[id]));
                     }
                     stream.seen[id] = revision;
                     if self.recording {
@@ -146,15 +136,13 @@ impl Handler for Watching {
 
     fn ended(&mut self, tx: &mut Tx, tag: u32, outcome: Result<(), Failure>) {
         if tag < WRITERS || outcome.is_err() {
-            self.wrong
-                .get_or_insert(format!("stream {tag} ended: {outcome:?}"));
+            self.wrong.get_or_insert(format!("stream {tag} ended: {outcome:?}"));
             return;
         }
         let writer = (tag - WRITERS) as usize;
         self.puts += 1;
         if self.recording {
-            self.put_hist
-                .record(tx.now.saturating_sub(self.sent[writer]));
+            self.put_hist.record(tx.now.saturating_sub(self.sent[writer]));
         }
         if self.stopped {
             self.writing -= 1;
@@ -168,23 +156,15 @@ pub fn run(name: &str, target: &Target, plan: &Plan, set: &Settings) -> Result<R
     let mut engine = Engine::connect(target.addr, plan.conns + 1)?;
     engine.need_streams(plan.streams.div_ceil(plan.conns).max(plan.writers))?;
     let mut load = Watching::new(plan, set.value);
-    let ids: Vec<u32> = (0..plan.streams)
-        .map(|s| engine.tx(s % plan.conns).open(wire::WATCH, s as u32, false))
-        .collect();
+    let ids: Vec<u32> =
+        (0..plan.streams).map(|s| engine.tx(s % plan.conns).open(wire::WATCH, s as u32, false)).collect();
     let mut body = Vec::new();
     wire::watch_create(KEY, KEYS_END, &mut body);
     for w in 0..plan.watchers {
         let stream = w % plan.streams;
-        engine
-            .tx(stream % plan.conns)
-            .send(ids[stream], &body, false);
+        engine.tx(stream % plan.conns).send(ids[stream], &body, false);
     }
-    settle(
-        &mut engine,
-        &mut load,
-        |l| l.created() == plan.watchers,
-        "watchers were not created",
-    )?;
+    settle(&mut engine, &mut load, |l| l.created() == plan.watchers, "watchers were not created")?;
     load.writing = plan.writers;
     for w in 0..plan.writers {
         load.write(engine.tx(plan.conns), w);
@@ -197,36 +177,17 @@ pub fn run(name: &str, target: &Target, plan: &Plan, set: &Settings) -> Result<R
     let to = Meter::read(target)?;
     (load.recording, load.stopped) = (false, true);
     let mut report = Report::new(name, target, from, to, &load.put_hist);
-    settle(
-        &mut engine,
-        &mut load,
-        |l| l.writing == 0,
-        "puts had no answer",
-    )?;
+    settle(&mut engine, &mut load, |l| l.writing == 0, "puts had no answer")?;
     let wanted = load.puts * plan.watchers as u64;
-    let all = settle(
-        &mut engine,
-        &mut load,
-        |l| l.events >= wanted,
-        "events are missing",
-    );
+    let all = settle(&mut engine, &mut load, |l| l.events >= wanted, "events are missing");
     let text = format!("{} events of {wanted}", load.events);
-    report.check = if all.is_ok() && load.events == wanted {
-        Ok(text)
-    } else {
-        Err(text)
-    };
+    report.check = if all.is_ok() && load.events == wanted { Ok(text) } else { Err(text) };
     report.events_per_sec = Some(load.recorded_events as f64 / report.seconds);
     report.event_latency_us = Some((&load.event_hist).into());
     Ok(report)
 }
 
-fn settle(
-    engine: &mut Engine,
-    load: &mut Watching,
-    done: impl Fn(&Watching) -> bool,
-    what: &str,
-) -> Result<()> {
+fn settle(engine: &mut Engine, load: &mut Watching, done: impl Fn(&Watching) -> bool, what: &str) -> Result<()> {
     let deadline = clock::now() + DRAIN.as_nanos() as u64;
     while !done(load) {
         if let Some(wrong) = &load.wrong {

@@ -155,23 +155,17 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 pub fn field<'a>(message: &'a [u8], wanted: u64) -> Option<Value<'a>> {
-    Fields::of(message)
-        .find(|(f, _)| *f == wanted)
-        .map(|(_, v)| v)
+    Fields::of(message).find(|(f, _)| *f == wanted).map(|(_, v)| v)
 }
 
 /// `header.revision` of any response.
 pub fn revision(response: &[u8]) -> u64 {
-    field(response, 1)
-        .and_then(|h| field(h.bytes(), 3))
-        .map_or(0, Value::int)
+    field(response, 1).and_then(|h| field(h.bytes(), 3)).map_or(0, Value::int)
 }
 
 /// Mod revision of the first key of a RangeResponse.
 pub fn first_mod_revision(range: &[u8]) -> u64 {
-    field(range, 2)
-        .and_then(|kv| field(kv.bytes(), 3))
-        .map_or(0, Value::int)
+    field(range, 2).and_then(|kv| field(kv.bytes(), 3)).map_or(0, Value::int)
 }
 
 /// Reads the top level of a message that arrives in pieces: how often each field came, and the last value of the integer
@@ -185,12 +179,7 @@ pub struct Scan {
 
 impl Scan {
     pub fn new() -> Self {
-        Self {
-            counts: [0; 16],
-            ints: [0; 16],
-            skip: 0,
-            head: Vec::with_capacity(20),
-        }
+        Self { counts: [0; 16], ints: [0; 16], skip: 0, head: Vec::with_capacity(20) }
     }
 
     pub fn clear(&mut self) {
@@ -240,14 +229,8 @@ mod tests {
         let mut out = Vec::new();
         guarded_put(b"k", 0, b"v", &mut out);
         let fields: Vec<_> = Fields::of(&out).collect();
-        assert_eq!(
-            fields[0],
-            (1, Value::Bytes(&[0x10, 2, 0x1a, 1, b'k', 0x30, 0]))
-        );
-        assert_eq!(
-            fields[1],
-            (2, Value::Bytes(&[0x12, 6, 0x0a, 1, b'k', 0x12, 1, b'v']))
-        );
+        assert_eq!(fields[0], (1, Value::Bytes(&[0x10, 2, 0x1a, 1, b'k', 0x30, 0])));
+        assert_eq!(fields[1], (2, Value::Bytes(&[0x12, 6, 0x0a, 1, b'k', 0x12, 1, b'v'])));
         assert_eq!(fields[2], (3, Value::Bytes(&[0x0a, 3, 0x0a, 1, b'k'])));
     }
 
@@ -255,10 +238,7 @@ mod tests {
     fn broken_bytes_end_the_fields() {
         assert_eq!(Fields::of(&[0x0a, 5, 1]).count(), 0);
         assert_eq!(Fields::of(&[0xff; 11]).count(), 0);
-        assert_eq!(
-            Fields::of(&[0x0d, 1, 2, 3, 4, 0x08, 1]).last(),
-            Some((1, Value::Int(1)))
-        );
+        assert_eq!(Fields::of(&[0x0d, 1, 2, 3, 4, 0x08, 1]).last(), Some((1, Value::Int(1))));
     }
 
     #[test]
@@ -272,11 +252,7 @@ mod tests {
         for size in [1, 2, 7, 100, msg.len()] {
             let mut scan = Scan::new();
             msg.chunks(size).for_each(|c| scan.feed(c));
-            assert_eq!(
-                (scan.counts[2], scan.counts[1], scan.ints[4]),
-                (5, 1, 70_000),
-                "cut at {size}"
-            );
+            assert_eq!((scan.counts[2], scan.counts[1], scan.ints[4]), (5, 1, 70_000), "cut at {size}");
         }
     }
 }
