@@ -26,28 +26,14 @@ pub const QUEUE_BYTES: usize = 8 << 20;
 /// How long the end of the process waits for the last lines.
 const LAST_FLUSH: Duration = Duration::from_secs(2);
 /// Libraries whose info and debug lines tell an operator nothing, and a lot of it.
-const QUIET: &[&str] = &[
-    "openraft",
-    "h2",
-    "hyper",
-    "hyper_util",
-    "tonic",
-    "tower",
-    "sled",
-    "rustls",
-];
+const QUIET: &[&str] = &["openraft", "h2", "hyper", "hyper_util", "tonic", "tower", "sled", "rustls"];
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("--log-outputs {path:?}: {source}")]
-    Open {
-        path: std::path::PathBuf,
-        source: std::io::Error,
-    },
-    #[error(
-        "KEEPSTONE_LOG {text:?}: {reason} (allowed: directives such as openraft=debug,keepstone=debug)"
-    )]
+    Open { path: std::path::PathBuf, source: std::io::Error },
+    #[error("KEEPSTONE_LOG {text:?}: {reason} (allowed: directives such as openraft=debug,keepstone=debug)")]
     Directives { text: String, reason: String },
     #[error("the log's thread cannot be started: {0}")]
     Thread(std::io::Error),
@@ -84,26 +70,15 @@ pub fn init(config: &LogConfig, directives: Option<&str>) -> Result<LogGuard, Lo
     let directives = parse_directives(directives)?;
     let queue = Arc::new(Queue::new(QUEUE_BYTES));
     let (filter, handle) = reload::Layer::new(targets(config.level, &directives));
-    let lines = Lines {
-        format: config.format,
-        queue: Arc::clone(&queue),
-    };
+    let lines = Lines { format: config.format, queue: Arc::clone(&queue) };
     let mut outputs = open(&config.outputs)?;
     let (writer, format) = (Arc::clone(&queue), config.format);
     std::thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || writer.write_to(&mut outputs, |count| format::dropped_line(format, count)))
         .map_err(LogError::Thread)?;
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
-        .try_init()
-        .map_err(|_| LogError::AlreadyThere)?;
-    let control = CONTROL.get_or_init(|| LogControl {
-        queue,
-        directives,
-        filter: handle,
-    });
+    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|_| LogError::AlreadyThere)?;
+    let control = CONTROL.get_or_init(|| LogControl { queue, directives, filter: handle });
     Ok(LogGuard { control })
 }
 
@@ -145,12 +120,10 @@ fn parse_directives(text: Option<&str>) -> Result<Targets, LogError> {
     if text.is_empty() {
         return Ok(Targets::new());
     }
-    text.parse().map_err(
-        |e: tracing_subscriber::filter::ParseError| LogError::Directives {
-            text: text.to_owned(),
-            reason: e.to_string(),
-        },
-    )
+    text.parse().map_err(|e: tracing_subscriber::filter::ParseError| LogError::Directives {
+        text: text.to_owned(),
+        reason: e.to_string(),
+    })
 }
 
 fn targets(level: LogLevel, directives: &Targets) -> Targets {
@@ -160,9 +133,7 @@ fn targets(level: LogLevel, directives: &Targets) -> Targets {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let quiet = QUIET
-        .iter()
-        .map(|target| (*target, level.min(LevelFilter::WARN)));
+    let quiet = QUIET.iter().map(|target| (*target, level.min(LevelFilter::WARN)));
     Targets::new()
         .with_default(directives.default_level().unwrap_or(level))
         .with_targets(quiet)
@@ -178,10 +149,7 @@ fn open(outputs: &[LogOutput]) -> Result<Vec<Box<dyn Write + Send>>, LogError> {
                 LogOutput::Stdout => Box::new(std::io::stdout()),
                 LogOutput::File(path) => {
                     let file = OpenOptions::new().create(true).append(true).open(path);
-                    Box::new(file.map_err(|source| LogError::Open {
-                        path: path.clone(),
-                        source,
-                    })?)
+                    Box::new(file.map_err(|source| LogError::Open { path: path.clone(), source })?)
                 }
             })
         })
@@ -233,10 +201,7 @@ mod tests {
         let directives = parse_directives(Some(directives)).expect("valid");
         let subscriber = tracing_subscriber::registry()
             .with(targets(level, &directives))
-            .with(Lines {
-                format,
-                queue: Arc::clone(&queue),
-            });
+            .with(Lines { format, queue: Arc::clone(&queue) });
         tracing::subscriber::with_default(subscriber, work);
         queue.close();
         thread.join().expect("the writer ends");
@@ -248,41 +213,23 @@ mod tests {
     fn json_lines_have_etcds_fields() {
         let text = logged(LogLevel::Info, "", LogFormat::Json, || {
             let took = "1\"2\n";
-            tracing::info!(
-                "local-member-id" = "8e9e05c52164694d",
-                took,
-                count = 3u64,
-                ok = true,
-                "it {}",
-                "works"
-            );
+            tracing::info!("local-member-id" = "8e9e05c52164694d", took, count = 3u64, ok = true, "it {}", "works");
             tracing::warn!(error = %io::Error::other("gone"), some_list = ?[1, 2], ratio = 0.5, minus = -1, "bad");
             tracing::debug!("unseen");
         });
-        let lines: Vec<serde_json::Value> = text
-            .lines()
-            .map(|l| serde_json::from_str(l).expect("one object a line"))
-            .collect();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|l| serde_json::from_str(l).expect("one object a line")).collect();
         assert_eq!(lines.len(), 2);
         assert!(text.starts_with(r#"{"level":"info","ts":""#), "{text}");
         assert_eq!(lines[0]["msg"], "it works");
         assert_eq!(lines[0]["local-member-id"], "8e9e05c52164694d");
         assert_eq!(lines[0]["took"], "1\"2\n");
-        assert_eq!(
-            (&lines[0]["count"], &lines[0]["ok"]),
-            (&3.into(), &true.into())
-        );
+        assert_eq!((&lines[0]["count"], &lines[0]["ok"]), (&3.into(), &true.into()));
         let caller = lines[0]["caller"].as_str().expect("a text");
         assert!(caller.starts_with("src/logging.rs:"), "{caller}");
-        assert_eq!(
-            (&lines[1]["level"], &lines[1]["error"]),
-            (&"warn".into(), &"gone".into())
-        );
+        assert_eq!((&lines[1]["level"], &lines[1]["error"]), (&"warn".into(), &"gone".into()));
         assert_eq!(lines[1]["some-list"], "[1, 2]");
-        assert_eq!(
-            (&lines[1]["ratio"], &lines[1]["minus"]),
-            (&0.5.into(), &(-1).into())
-        );
+        assert_eq!((&lines[1]["ratio"], &lines[1]["minus"]), (&0.5.into(), &(-1).into()));
     }
 
     #[test]
@@ -292,10 +239,7 @@ mod tests {
         });
         let columns: Vec<&str> = text.trim_end().split('\t').collect();
         assert_eq!(columns.len(), 5, "{text}");
-        assert_eq!(
-            (columns[1], columns[3], columns[4]),
-            ("debug", "hello", r#"name="a b" count=1"#)
-        );
+        assert_eq!((columns[1], columns[3], columns[4]), ("debug", "hello", r#"name="a b" count=1"#));
     }
 
     #[test]
@@ -305,11 +249,7 @@ mod tests {
             tracing::warn!(target: "openraft::core", "trouble");
             tracing::info!("ours");
         };
-        let count = |level, directives| {
-            logged(level, directives, LogFormat::Json, work)
-                .lines()
-                .count()
-        };
+        let count = |level, directives| logged(level, directives, LogFormat::Json, work).lines().count();
         assert_eq!(count(LogLevel::Debug, ""), 2);
         assert_eq!(count(LogLevel::Info, ""), 2);
         assert_eq!(count(LogLevel::Error, ""), 0);
@@ -327,9 +267,7 @@ mod tests {
             outputs[0].write_all(b"x\n").expect("written");
         }
         assert_eq!(std::fs::read(&path).expect("there"), b"x\nx\n");
-        let error = open(&[LogOutput::File(dir.path().join("no/dir"))])
-            .err()
-            .expect("no directory");
+        let error = open(&[LogOutput::File(dir.path().join("no/dir"))]).err().expect("no directory");
         assert!(error.to_string().starts_with("--log-outputs "), "{error}");
     }
 }

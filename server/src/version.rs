@@ -17,14 +17,8 @@ pub const ETCD_STORAGE: &str = "3.6.0";
 pub fn text(program: &str) -> String {
     let keepstone = format!("keepstone Version: {KEEPSTONE}\n");
     let etcd = format!("etcd Version: {ETCD}\n");
-    let called_etcd = std::path::Path::new(program)
-        .file_stem()
-        .is_some_and(|name| name == "etcd");
-    let mut out = if called_etcd {
-        etcd + &keepstone
-    } else {
-        keepstone + &etcd
-    };
+    let called_etcd = std::path::Path::new(program).file_stem().is_some_and(|name| name == "etcd");
+    let mut out = if called_etcd { etcd + &keepstone } else { keepstone + &etcd };
     let _ = writeln!(out, "Git SHA: {}", git_sha());
     let _ = writeln!(out, "Go Version: none, written in Rust");
     let _ = writeln!(out, "Go OS/Arch: {}/{}", std::env::consts::OS, go_arch());
@@ -62,10 +56,7 @@ mod tests {
         ] {
             let text = text(program);
             assert_eq!(text.lines().next(), Some(first), "{program}");
-            assert!(
-                text.contains("\netcd Version: 3.6.16\n")
-                    || text.starts_with("etcd Version: 3.6.16\n")
-            );
+            assert!(text.contains("\netcd Version: 3.6.16\n") || text.starts_with("etcd Version: 3.6.16\n"));
         }
     }
 }

@@ -45,10 +45,7 @@ pub(crate) fn take_apart(arg: &str) -> Result<Word<'_>, ConfigError> {
         return Err(ConfigError::BadSyntax(arg.to_owned()));
     }
     Ok(match name.split_once('=') {
-        Some((name, value)) => Word::Flag {
-            name,
-            value: Some(value),
-        },
+        Some((name, value)) => Word::Flag { name, value: Some(value) },
         None => Word::Flag { name, value: None },
     })
 }
@@ -82,9 +79,7 @@ pub(crate) fn read(args: &[String]) -> Result<Line, ConfigError> {
         let text = match value {
             Some(value) => value,
             None if flag.is_switch() => "true",
-            None => args
-                .next()
-                .ok_or_else(|| ConfigError::NeedsArgument(name.to_owned()))?,
+            None => args.next().ok_or_else(|| ConfigError::NeedsArgument(name.to_owned()))?,
         };
         settings.set_text(flag, text, Source::Flag)?;
     }
@@ -100,13 +95,8 @@ pub(crate) fn unknown(name: &str) -> ConfigError {
 }
 
 fn nearest(name: &str) -> Option<&'static str> {
-    let worth_naming = |f: &&Flag| {
-        !matches!(f.effect, Effect::Alias(_) | Effect::GateAlias(_)) && f.name.len() > 2
-    };
-    let (distance, near) = table::all()
-        .filter(worth_naming)
-        .map(|f| (distance(name, f.name), f.name))
-        .min()?;
+    let worth_naming = |f: &&Flag| !matches!(f.effect, Effect::Alias(_) | Effect::GateAlias(_)) && f.name.len() > 2;
+    let (distance, near) = table::all().filter(worth_naming).map(|f| (distance(name, f.name), f.name)).min()?;
     (distance <= 2 && distance * 3 <= near.len()).then_some(near)
 }
 

@@ -10,8 +10,8 @@ use super::features::Features;
 use super::notice::Notice;
 use super::settings::Settings;
 use super::{
-    Allowed, AutoCompaction, ClusterState, Config, Keepalive, MetricsLevel, RuntimeKind,
-    SocketOptions, checks, effects, log_settings,
+    Allowed, AutoCompaction, ClusterState, Config, Keepalive, MetricsLevel, RuntimeKind, SocketOptions, checks,
+    effects, log_settings,
 };
 
 const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
@@ -46,9 +46,7 @@ fn config(s: &Settings, log: super::LogConfig, features: Features) -> Result<Con
     Ok(Config {
         name: s.text("name"),
         data_dir: PathBuf::from(s.text("data-dir")),
-        wal_dir: Some(s.text("wal-dir"))
-            .filter(|d| !d.is_empty())
-            .map(PathBuf::from),
+        wal_dir: Some(s.text("wal-dir")).filter(|d| !d.is_empty()).map(PathBuf::from),
         listen_client_urls: s.urls("listen-client-urls"),
         listen_client_http_urls: s.urls("listen-client-http-urls"),
         listen_peer_urls: s.urls("listen-peer-urls"),
@@ -78,17 +76,13 @@ fn config(s: &Settings, log: super::LogConfig, features: Features) -> Result<Con
             Err(_) => None,
         },
         auto_compaction: auto_compaction(s)?,
-        compaction_batch_limit: zero_means(count(s, "compaction-batch-limit")? as u64, 1_000)
-            as usize,
-        compaction_sleep_interval: positive(s, "compaction-sleep-interval")?
-            .unwrap_or(Duration::from_millis(10)),
+        compaction_batch_limit: zero_means(count(s, "compaction-batch-limit")? as u64, 1_000) as usize,
+        compaction_sleep_interval: positive(s, "compaction-sleep-interval")?.unwrap_or(Duration::from_millis(10)),
         max_txn_ops: size(s, "max-txn-ops")?,
         max_request_bytes: size(s, "max-request-bytes")?,
         max_concurrent_streams: u32::try_from(s.uint("max-concurrent-streams")).unwrap_or(u32::MAX),
         keepalive: keepalive(s)?,
-        watch_progress_notify_interval: positive(s, PROGRESS)?
-            .unwrap_or(Duration::from_secs(600))
-            .max(MIN_PROGRESS),
+        watch_progress_notify_interval: positive(s, PROGRESS)?.unwrap_or(Duration::from_secs(600)).max(MIN_PROGRESS),
         warning_apply_duration: positive(s, "warning-apply-duration")?.unwrap_or_default(),
         warning_unary_request_duration: positive(s, "warning-unary-request-duration")?
             .unwrap_or(Duration::from_millis(300)),
@@ -151,28 +145,18 @@ fn count(s: &Settings, name: &str) -> Result<usize, ConfigError> {
 
 fn size(s: &Settings, name: &str) -> Result<usize, ConfigError> {
     let given = s.uint(name);
-    usize::try_from(given).or_else(|_| {
-        invalid(format!(
-            "--{name} is too large for this machine (set to {given})"
-        ))
-    })
+    usize::try_from(given).or_else(|_| invalid(format!("--{name} is too large for this machine (set to {given})")))
 }
 
 fn allowed(list: Vec<String>) -> Allowed {
-    if list.is_empty() || list.iter().any(|w| w == "*") {
-        Allowed::Everyone
-    } else {
-        Allowed::Only(list)
-    }
+    if list.is_empty() || list.iter().any(|w| w == "*") { Allowed::Everyone } else { Allowed::Only(list) }
 }
 
 fn metrics(s: &Settings) -> Result<MetricsLevel, ConfigError> {
     match s.text("metrics").as_str() {
         "basic" | "" => Ok(MetricsLevel::Basic),
         "extensive" => Ok(MetricsLevel::Extensive),
-        other => invalid(format!(
-            "unknown --metrics {other:?}, supported values basic, extensive"
-        )),
+        other => invalid(format!("unknown --metrics {other:?}, supported values basic, extensive")),
     }
 }
 
@@ -190,43 +174,27 @@ fn features(s: &Settings, notices: &mut Vec<Notice>) -> Result<Features, ConfigE
 }
 
 fn auto_compaction(s: &Settings) -> Result<AutoCompaction, ConfigError> {
-    let (mode, retention) = (
-        s.text("auto-compaction-mode"),
-        s.text("auto-compaction-retention"),
-    );
+    let (mode, retention) = (s.text("auto-compaction-mode"), s.text("auto-compaction-retention"));
     let periodic = match mode.as_str() {
         "periodic" => true,
         "revision" => false,
         "" => return invalid("undefined auto-compaction-mode".to_owned()),
         _ => {
-            return invalid(format!(
-                "unknown auto-compaction-mode {mode:?}, supported values periodic, revision"
-            ));
+            return invalid(format!("unknown auto-compaction-mode {mode:?}, supported values periodic, revision"));
         }
     };
-    let retention = if retention.is_empty() {
-        "0"
-    } else {
-        &retention
-    };
-    let too_long = || {
-        ConfigError::Invalid(format!(
-            "--auto-compaction-retention {retention:?} is too long"
-        ))
-    };
+    let retention = if retention.is_empty() { "0" } else { &retention };
+    let too_long = || ConfigError::Invalid(format!("--auto-compaction-retention {retention:?} is too long"));
     match retention.parse::<i64>() {
         Ok(0) => Ok(AutoCompaction::Off),
         Ok(n) if n > 0 && periodic => {
             let nanos = n.checked_mul(3_600_000_000_000).ok_or_else(too_long)?;
-            Ok(AutoCompaction::Periodic(
-                GoDuration(nanos).positive().unwrap_or_default(),
-            ))
+            Ok(AutoCompaction::Periodic(GoDuration(nanos).positive().unwrap_or_default()))
         }
         Ok(n) if n > 0 => Ok(AutoCompaction::Revision(n)),
         _ => {
-            let given = GoDuration::parse(retention).map_err(|e| {
-                ConfigError::Invalid(format!("error parsing CompactionRetention: {e}"))
-            })?;
+            let given = GoDuration::parse(retention)
+                .map_err(|e| ConfigError::Invalid(format!("error parsing CompactionRetention: {e}")))?;
             match given.positive() {
                 Some(Duration::ZERO) => Ok(AutoCompaction::Off),
                 Some(d) if periodic => Ok(AutoCompaction::Periodic(d)),
@@ -234,9 +202,7 @@ fn auto_compaction(s: &Settings) -> Result<AutoCompaction, ConfigError> {
                     "--auto-compaction-retention {retention:?} must be a number of revisions with \
                      --auto-compaction-mode=revision"
                 )),
-                None => invalid(format!(
-                    "--auto-compaction-retention {retention:?} must not be negative"
-                )),
+                None => invalid(format!("--auto-compaction-retention {retention:?} must not be negative")),
             }
         }
     }

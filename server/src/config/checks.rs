@@ -7,12 +7,7 @@ use super::url::{self, ListenUrl, UrlError};
 
 /// The longest election timeout, in ms.
 const MAX_ELECTION_MS: u64 = 50_000;
-const LISTEN: [&str; 4] = [
-    "listen-peer-urls",
-    "listen-client-urls",
-    "listen-client-http-urls",
-    "listen-metrics-urls",
-];
+const LISTEN: [&str; 4] = ["listen-peer-urls", "listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"];
 
 /// Every rule.
 ///
@@ -31,34 +26,21 @@ fn invalid(text: String) -> Result<(), ConfigError> {
 fn check_urls(s: &Settings) -> Result<(), ConfigError> {
     for name in LISTEN {
         for url in s.urls(name) {
-            url.check_bind().map_err(|e| {
-                ConfigError::Invalid(format!("--{name}: {e}; use an IP address or localhost"))
-            })?;
+            url.check_bind()
+                .map_err(|e| ConfigError::Invalid(format!("--{name}: {e}; use an IP address or localhost")))?;
         }
     }
     for name in ["initial-advertise-peer-urls", "advertise-client-urls"] {
         let urls = s.urls(name);
         let check: Result<(), UrlError> = urls.iter().try_for_each(ListenUrl::check_advertised);
         check.map_err(|e| {
-            ConfigError::Invalid(format!(
-                "--{name} {:?} must be \"host:port\" ({e})",
-                url::join(&urls)
-            ))
+            ConfigError::Invalid(format!("--{name} {:?} must be \"host:port\" ({e})", url::join(&urls)))
         })?;
     }
     // In a file the default stays: only the command line and the environment know what was left out.
-    let from_file = |name| {
-        s.get(name)
-            .is_some_and(|set| matches!(set.source, Source::File(_)))
-    };
-    if s.is_set("listen-client-urls")
-        && !s.is_set("advertise-client-urls")
-        && !from_file("listen-client-urls")
-    {
-        return invalid(
-            "--advertise-client-urls is required when --listen-client-urls is set explicitly"
-                .to_owned(),
-        );
+    let from_file = |name| s.get(name).is_some_and(|set| matches!(set.source, Source::File(_)));
+    if s.is_set("listen-client-urls") && !s.is_set("advertise-client-urls") && !from_file("listen-client-urls") {
+        return invalid("--advertise-client-urls is required when --listen-client-urls is set explicitly".to_owned());
     }
     Ok(())
 }
@@ -89,16 +71,12 @@ fn check_tls_versions(s: &Settings) -> Result<(), ConfigError> {
     for name in ["tls-min-version", "tls-max-version"] {
         let version = s.text(name);
         if !matches!(version.as_str(), "" | "TLS1.2" | "TLS1.3") {
-            return invalid(format!(
-                "unexpected TLS version {version:?} (--{name}; allowed: TLS1.2, TLS1.3)"
-            ));
+            return invalid(format!("unexpected TLS version {version:?} (--{name}; allowed: TLS1.2, TLS1.3)"));
         }
     }
     let (min, max) = (s.text("tls-min-version"), s.text("tls-max-version"));
     if min == "TLS1.3" && max == "TLS1.2" {
-        return invalid(format!(
-            "min version ({min}) is greater than max version ({max})"
-        ));
+        return invalid(format!("min version ({min}) is greater than max version ({max})"));
     }
     Ok(())
 }

@@ -23,9 +23,7 @@ impl InitialCluster {
         for pair in text.split(',').filter(|p| !p.is_empty()) {
             let (name, url) = pair.split_once('=').unwrap_or((pair, ""));
             let url = ListenUrl::parse(url).map_err(|e| {
-                ConfigError::Invalid(format!(
-                    "error setting up initial cluster: {e} (in --initial-cluster {text:?})"
-                ))
+                ConfigError::Invalid(format!("error setting up initial cluster: {e} (in --initial-cluster {text:?})"))
             })?;
             members.entry(name.to_owned()).or_default().push(url);
         }
@@ -37,9 +35,7 @@ impl InitialCluster {
 
     /// Members with their URLs, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[ListenUrl])> {
-        self.members
-            .iter()
-            .map(|(name, urls)| (name.as_str(), urls.as_slice()))
+        self.members.iter().map(|(name, urls)| (name.as_str(), urls.as_slice()))
     }
 
     /// The URLs of one member.
@@ -65,16 +61,11 @@ impl InitialCluster {
     pub fn verify_founding(&self, name: &str, advertised: &[ListenUrl]) -> Result<(), ConfigError> {
         self.verify_joining(name)?;
         let mine = self.get(name).unwrap_or_default();
-        if mine == advertised
-            || resolved(mine).is_some_and(|a| resolved(advertised).is_some_and(|b| a == b))
-        {
+        if mine == advertised || resolved(mine).is_some_and(|a| resolved(advertised).is_some_and(|b| a == b)) {
             return Ok(());
         }
         let lacks = |of: &[ListenUrl], other: &[ListenUrl]| -> Vec<String> {
-            of.iter()
-                .filter(|u| !other.contains(u))
-                .map(ListenUrl::to_string)
-                .collect()
+            of.iter().filter(|u| !other.contains(u)).map(ListenUrl::to_string).collect()
         };
         let advertised_text = url::join(advertised);
         let missing = lacks(mine, advertised);
@@ -104,17 +95,10 @@ impl InitialCluster {
                 "couldn't find local name {name:?} in the initial cluster configuration"
             )));
         }
-        let mut urls: Vec<String> = self
-            .members
-            .values()
-            .flatten()
-            .map(ListenUrl::to_string)
-            .collect();
+        let mut urls: Vec<String> = self.members.values().flatten().map(ListenUrl::to_string).collect();
         urls.sort();
         if urls.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(ConfigError::Invalid(format!(
-                "initial cluster {self} has duplicate url"
-            )));
+            return Err(ConfigError::Invalid(format!("initial cluster {self} has duplicate url")));
         }
         Ok(())
     }
@@ -122,10 +106,8 @@ impl InitialCluster {
 
 impl std::fmt::Display for InitialCluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let pairs: Vec<String> = self
-            .iter()
-            .flat_map(|(name, urls)| urls.iter().map(move |u| format!("{name}={u}")))
-            .collect();
+        let pairs: Vec<String> =
+            self.iter().flat_map(|(name, urls)| urls.iter().map(move |u| format!("{name}={u}"))).collect();
         f.write_str(&pairs.join(","))
     }
 }
@@ -152,16 +134,9 @@ mod tests {
     #[test]
     fn a_name_may_have_several_urls() {
         let cluster =
-            InitialCluster::parse("b=http://1.1.1.1:3,a=http://1.1.1.1:2,,a=http://1.1.1.1:1")
-                .expect("valid");
-        assert_eq!(
-            cluster.to_string(),
-            "a=http://1.1.1.1:1,a=http://1.1.1.1:2,b=http://1.1.1.1:3"
-        );
-        assert_eq!(
-            (cluster.len(), cluster.get("a").map(<[_]>::len)),
-            (2, Some(2))
-        );
+            InitialCluster::parse("b=http://1.1.1.1:3,a=http://1.1.1.1:2,,a=http://1.1.1.1:1").expect("valid");
+        assert_eq!(cluster.to_string(), "a=http://1.1.1.1:1,a=http://1.1.1.1:2,b=http://1.1.1.1:3");
+        assert_eq!((cluster.len(), cluster.get("a").map(<[_]>::len)), (2, Some(2)));
         assert!(InitialCluster::parse("").expect("empty").is_empty());
         for bad in ["a", "a=", "%^", "a=http://h:1/", "a=b"] {
             InitialCluster::parse(bad).expect_err(bad);
@@ -176,44 +151,26 @@ mod tests {
                 .verify_founding(name, &urls(advertised))
                 .map_err(|e| e.to_string())
         };
-        assert_eq!(
-            found("a=http://127.0.0.1:1", "a", "http://127.0.0.1:1"),
-            Ok(())
-        );
+        assert_eq!(found("a=http://127.0.0.1:1", "a", "http://127.0.0.1:1"), Ok(()));
         assert_eq!(
             found("a=http://127.0.0.1:1", "b", "http://127.0.0.1:1"),
             Err(r#"couldn't find local name "b" in the initial cluster configuration"#.to_owned())
         );
         assert_eq!(
             found("a=http://127.0.0.1:1", "a", "http://127.0.0.1:2"),
-            Err(
-                "--initial-cluster has a=http://127.0.0.1:1 but missing from \
+            Err("--initial-cluster has a=http://127.0.0.1:1 but missing from \
                  --initial-advertise-peer-urls=http://127.0.0.1:2"
-                    .to_owned()
-            )
+                .to_owned())
         );
         assert_eq!(
-            found(
-                "a=http://127.0.0.1:1",
-                "a",
-                "http://127.0.0.1:1,http://127.0.0.1:2"
-            ),
-            Err(
-                "--initial-advertise-peer-urls has http://127.0.0.1:2 but missing from \
+            found("a=http://127.0.0.1:1", "a", "http://127.0.0.1:1,http://127.0.0.1:2"),
+            Err("--initial-advertise-peer-urls has http://127.0.0.1:2 but missing from \
                  --initial-cluster=a=http://127.0.0.1:1,a=http://127.0.0.1:2"
-                    .to_owned()
-            )
+                .to_owned())
         );
         assert_eq!(
-            found(
-                "a=http://127.0.0.1:1,b=http://127.0.0.1:1",
-                "a",
-                "http://127.0.0.1:1"
-            ),
-            Err(
-                "initial cluster a=http://127.0.0.1:1,b=http://127.0.0.1:1 has duplicate url"
-                    .to_owned()
-            )
+            found("a=http://127.0.0.1:1,b=http://127.0.0.1:1", "a", "http://127.0.0.1:1"),
+            Err("initial cluster a=http://127.0.0.1:1,b=http://127.0.0.1:1 has duplicate url".to_owned())
         );
     }
 }

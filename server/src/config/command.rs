@@ -50,10 +50,7 @@ impl Surroundings {
     /// No variables, no network.
     #[must_use]
     pub fn none() -> Self {
-        Self {
-            env: Vec::new(),
-            default_host: || None,
-        }
+        Self { env: Vec::new(), default_host: || None }
     }
 }
 
@@ -215,11 +212,9 @@ impl Command {
         let line = std::iter::once("keepstone").chain(args.iter().map(String::as_str));
         match Tool::try_parse_from(line) {
             Ok(Tool::Restore(line)) => restore(line).map(Self::Restore),
-            Ok(Tool::Wal(WalTool::Export(line))) => Ok(Self::WalExport(WalExportArgs {
-                target: line.dir,
-                data_dir: line.data_dir,
-                wal_dir: line.wal_dir,
-            })),
+            Ok(Tool::Wal(WalTool::Export(line))) => {
+                Ok(Self::WalExport(WalExportArgs { target: line.dir, data_dir: line.data_dir, wal_dir: line.wal_dir }))
+            }
             Err(e) if e.use_stderr() => {
                 let text = e.to_string();
                 let text = text.strip_prefix("error: ").unwrap_or(&text);
@@ -240,24 +235,11 @@ fn restore(line: RestoreLine) -> Result<RestoreArgs, ConfigError> {
         .map_err(|e| ConfigError::Invalid(format!("--initial-advertise-peer-urls: {e}")))?;
     let cluster = match line.initial_cluster {
         Some(text) => text,
-        None => urls
-            .iter()
-            .map(|u| format!("{}={u}", line.name))
-            .collect::<Vec<_>>()
-            .join(","),
+        None => urls.iter().map(|u| format!("{}={u}", line.name)).collect::<Vec<_>>().join(","),
     };
     let cluster = InitialCluster::parse(&cluster)?;
-    if cluster
-        .iter()
-        .flat_map(|(_, urls)| urls)
-        .chain(&urls)
-        .any(|u| u.scheme.is_tls())
-    {
-        return wrong(format!(
-            "--initial-cluster {:?}: {}",
-            cluster.to_string(),
-            super::table::TLS
-        ));
+    if cluster.iter().flat_map(|(_, urls)| urls).chain(&urls).any(|u| u.scheme.is_tls()) {
+        return wrong(format!("--initial-cluster {:?}: {}", cluster.to_string(), super::table::TLS));
     }
     cluster.verify_founding(&line.name, &urls)?;
     if line.mark_compacted != (line.bump_revision > 0) {
@@ -265,9 +247,7 @@ fn restore(line: RestoreLine) -> Result<RestoreArgs, ConfigError> {
     }
     Ok(RestoreArgs {
         snapshot: line.file,
-        data_dir: line
-            .data_dir
-            .unwrap_or_else(|| PathBuf::from(format!("{}.etcd", line.name))),
+        data_dir: line.data_dir.unwrap_or_else(|| PathBuf::from(format!("{}.etcd", line.name))),
         wal_dir: line.wal_dir,
         name: line.name,
         initial_cluster: cluster,

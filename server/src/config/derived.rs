@@ -32,16 +32,8 @@ pub(super) fn fill_in_defaults(config: &mut Config, default_host: DefaultHost<'_
         config.notices.push(Notice::DefaultHost(host));
     }
     if config.name != DEFAULT_NAME && config.initial_cluster == DEFAULT_CLUSTER {
-        let name = if config.name.is_empty() {
-            DEFAULT_NAME
-        } else {
-            &config.name
-        };
-        let pairs: Vec<String> = config
-            .initial_advertise_peer_urls
-            .iter()
-            .map(|u| format!("{name}={u}"))
-            .collect();
+        let name = if config.name.is_empty() { DEFAULT_NAME } else { &config.name };
+        let pairs: Vec<String> = config.initial_advertise_peer_urls.iter().map(|u| format!("{name}={u}")).collect();
         config.initial_cluster = pairs.join(",");
     }
     if config.listen_client_http_urls.is_empty() {
@@ -65,9 +57,6 @@ fn wildcard_port(urls: &[ListenUrl]) -> Option<u16> {
 
 fn readdress(urls: &mut [ListenUrl], host: &str, port: u16) {
     for url in urls {
-        url.address = Address::Tcp {
-            host: host.to_owned(),
-            port,
-        };
+        url.address = Address::Tcp { host: host.to_owned(), port };
     }
 }

@@ -46,11 +46,7 @@ impl GoDuration {
         if total > limit {
             return Err(invalid());
         }
-        let signed = if negative {
-            -(total as i128)
-        } else {
-            total as i128
-        };
+        let signed = if negative { -(total as i128) } else { total as i128 };
         i64::try_from(signed).map(Self).map_err(|_| invalid())
     }
 
@@ -75,10 +71,7 @@ fn one_part<'a>(rest: &'a str, text: &str) -> Result<(u128, &'a str), DurationEr
     if whole.is_empty() && fraction.is_empty() {
         return Err(invalid());
     }
-    let unit_len = rest
-        .bytes()
-        .take_while(|b| *b != b'.' && !b.is_ascii_digit())
-        .count();
+    let unit_len = rest.bytes().take_while(|b| *b != b'.' && !b.is_ascii_digit()).count();
     let (unit, rest) = rest.split_at(unit_len);
     let scale: u128 = match unit {
         "" => return Err(DurationError::MissingUnit(text.to_owned())),
@@ -89,24 +82,13 @@ fn one_part<'a>(rest: &'a str, text: &str) -> Result<(u128, &'a str), DurationEr
         "m" => 60_000_000_000,
         "h" => 3_600_000_000_000,
         _ => {
-            return Err(DurationError::UnknownUnit {
-                unit: unit.to_owned(),
-                text: text.to_owned(),
-            });
+            return Err(DurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() });
         }
     };
-    let whole: u64 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().map_err(|_| invalid())?
-    };
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
     // Beyond 15 digits a fraction of the largest unit is below a nanosecond.
     let fraction = &fraction[..fraction.len().min(15)];
-    let part: u128 = if fraction.is_empty() {
-        0
-    } else {
-        fraction.parse().map_err(|_| invalid())?
-    };
+    let part: u128 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| invalid())? };
     let nanos = u128::from(whole) * scale + part * scale / 10u128.pow(fraction.len() as u32);
     Ok((nanos, rest))
 }
@@ -196,10 +178,7 @@ mod tests {
             ("5d", r#"time: unknown unit "d" in duration "5d""#),
             ("5 s", r#"time: unknown unit " s" in duration "5 s""#),
             ("9999999h", r#"time: invalid duration "9999999h""#),
-            (
-                "99999999999999999999h",
-                r#"time: invalid duration "99999999999999999999h""#,
-            ),
+            ("99999999999999999999h", r#"time: invalid duration "99999999999999999999h""#),
         ] {
             let error = GoDuration::parse(text).expect_err(text);
             assert_eq!(error.to_string(), message);

@@ -14,19 +14,10 @@ const GATES: &str = "feature-gates";
 ///
 /// # Errors
 /// The old and the new name are both given; etcd's words.
-pub(crate) fn resolve_aliases(
-    settings: &mut Settings,
-    notices: &mut Vec<Notice>,
-) -> Result<(), ConfigError> {
-    let old: Vec<Setting> = settings
-        .iter()
-        .filter(|s| matches!(s.flag.effect, Effect::Alias(_) | Effect::GateAlias(_)))
-        .cloned()
-        .collect();
-    let gates_text = settings
-        .get(GATES)
-        .map(|s| s.text.clone())
-        .unwrap_or_default();
+pub(crate) fn resolve_aliases(settings: &mut Settings, notices: &mut Vec<Notice>) -> Result<(), ConfigError> {
+    let old: Vec<Setting> =
+        settings.iter().filter(|s| matches!(s.flag.effect, Effect::Alias(_) | Effect::GateAlias(_))).cloned().collect();
+    let gates_text = settings.get(GATES).map(|s| s.text.clone()).unwrap_or_default();
     for setting in old {
         let name = setting.flag.name;
         match setting.flag.effect {
@@ -34,10 +25,7 @@ pub(crate) fn resolve_aliases(
                 if settings.is_set(of) {
                     return Err(both(name, of));
                 }
-                notices.push(Notice::Deprecated {
-                    flag: name,
-                    instead: format!("--{of}"),
-                });
+                notices.push(Notice::Deprecated { flag: name, instead: format!("--{of}") });
                 let flag = table::find(of).expect("an alias leads to a row");
                 settings.set(Setting { flag, ..setting });
             }
@@ -50,10 +38,7 @@ pub(crate) fn resolve_aliases(
                          please just use --{GATES}={feature}={gate}"
                     )));
                 }
-                notices.push(Notice::Deprecated {
-                    flag: name,
-                    instead: format!("--{GATES}={feature}={on}"),
-                });
+                notices.push(Notice::Deprecated { flag: name, instead: format!("--{GATES}={feature}={on}") });
                 settings.set(Setting {
                     flag: table::find(GATES).expect("in the table"),
                     value: Value::Gates(vec![(feature.to_owned(), on)]),
@@ -68,13 +53,9 @@ pub(crate) fn resolve_aliases(
 
 fn both(old: &str, new: &str) -> ConfigError {
     if new == "warning-unary-request-duration" {
-        return ConfigError::Invalid(format!(
-            "both --{old} and --{new} flags are set. Use only --{new}"
-        ));
+        return ConfigError::Invalid(format!("both --{old} and --{new} flags are set. Use only --{new}"));
     }
-    ConfigError::Invalid(format!(
-        "cannot set --{old} and --{new} at the same time, please use --{new} only"
-    ))
+    ConfigError::Invalid(format!("cannot set --{old} and --{new} at the same time, please use --{new} only"))
 }
 
 /// Settings that this version refuses or passes over.
@@ -87,14 +68,10 @@ pub(crate) fn judge(settings: &Settings, notices: &mut Vec<Notice>) -> Result<()
         let changed = setting.value != default_value(flag);
         match flag.effect {
             Effect::Refused(topic) if changed => return Err(refused(setting, topic)),
-            Effect::NoEffect(_) if flag.kind == Kind::Nothing => {
-                notices.push(Notice::Retired(flag.name))
+            Effect::NoEffect(_) if flag.kind == Kind::Nothing => notices.push(Notice::Retired(flag.name)),
+            Effect::NoEffect(why) if changed => {
+                notices.push(Notice::NoEffect { flag: flag.name.to_owned(), value: setting.text.clone(), why })
             }
-            Effect::NoEffect(why) if changed => notices.push(Notice::NoEffect {
-                flag: flag.name.to_owned(),
-                value: setting.text.clone(),
-                why,
-            }),
             _ => {}
         }
         if asks_for_tls(setting) {
@@ -130,11 +107,7 @@ fn refused(setting: &Setting, topic: &'static str) -> ConfigError {
     let secret = name.contains("password") || name.contains("user");
     ConfigError::Refused {
         flag: name.to_owned(),
-        given: if secret {
-            String::new()
-        } else {
-            format!(" {:?} from {}", setting.text, setting.source)
-        },
+        given: if secret { String::new() } else { format!(" {:?} from {}", setting.text, setting.source) },
         topic,
     }
 }

@@ -10,10 +10,7 @@ pub type Environment = [(String, String)];
 
 /// The value of a variable; an empty one counts as absent.
 pub(crate) fn lookup<'a>(env: &'a Environment, name: &str) -> Option<&'a str> {
-    env.iter()
-        .find(|(n, _)| n == name)
-        .map(|(_, v)| v.as_str())
-        .filter(|v| !v.is_empty())
+    env.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
 }
 
 /// Adds what the environment says to what the command line said.
@@ -25,26 +22,18 @@ pub(crate) fn fill_in(
     env: &Environment,
     notices: &mut Vec<Notice>,
 ) -> Result<(), ConfigError> {
-    let flags: Vec<(&'static Flag, String)> = table::all()
-        .filter(|f| f.effect != Effect::Early(false))
-        .map(|f| (f, f.env()))
-        .collect();
+    let flags: Vec<(&'static Flag, String)> =
+        table::all().filter(|f| f.effect != Effect::Early(false)).map(|f| (f, f.env())).collect();
     // The conflict is named first, even where a value is wrong too: etcd ends there.
     for (flag, variable) in &flags {
         if settings.is_set(flag.name) && env.iter().any(|(n, _)| n == variable) {
-            return Err(ConfigError::Conflict {
-                variable: variable.clone(),
-                flag: flag.name,
-            });
+            return Err(ConfigError::Conflict { variable: variable.clone(), flag: flag.name });
         }
     }
     for (flag, variable) in &flags {
         if let Some(text) = lookup(env, variable) {
             settings.set_text(flag, text, Source::Env(variable.clone()))?;
-            notices.push(Notice::EnvironmentUsed {
-                variable: variable.clone(),
-                value: text.to_owned(),
-            });
+            notices.push(Notice::EnvironmentUsed { variable: variable.clone(), value: text.to_owned() });
         }
     }
     for (name, value) in env {

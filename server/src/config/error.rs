@@ -20,22 +20,13 @@ pub enum ConfigError {
     NotAFlag(String),
     /// A value that does not parse.
     #[error("{}", bad_value(.source_of_value, .flag, .given, .reason, .allowed))]
-    BadValue {
-        flag: &'static str,
-        given: String,
-        reason: String,
-        allowed: &'static str,
-        source_of_value: Source,
-    },
+    BadValue { flag: &'static str, given: String, reason: String, allowed: &'static str, source_of_value: Source },
     /// The same setting on the command line and in the environment. etcd refuses this rather than choosing.
     #[error(
         "conflicting environment variable is shadowed by corresponding command-line flag \
          (either unset environment variable or disable flag): {variable} and --{flag}"
     )]
-    Conflict {
-        variable: String,
-        flag: &'static str,
-    },
+    Conflict { variable: String, flag: &'static str },
     /// The configuration file cannot be read or understood.
     #[error("config file {path}: {reason}")]
     File { path: String, reason: String },
@@ -64,10 +55,7 @@ impl ConfigError {
             | Self::BadSyntax(_)
             | Self::NeedsArgument(_)
             | Self::Command(_)
-            | Self::BadValue {
-                source_of_value: Source::Flag,
-                ..
-            } => 2,
+            | Self::BadValue { source_of_value: Source::Flag, .. } => 2,
             _ => 1,
         }
     }

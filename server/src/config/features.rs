@@ -8,11 +8,7 @@ struct Gate {
 }
 
 const fn alpha(name: &'static str) -> Gate {
-    Gate {
-        name,
-        beta: false,
-        default: false,
-    }
+    Gate { name, beta: false, default: false }
 }
 
 /// etcd 3.6's gates.
@@ -23,11 +19,7 @@ static GATES: &[Gate] = &[
     alpha("LeaseCheckpointPersist"),
     alpha("SetMemberLocalAddr"),
     alpha("StopGRPCServiceOnDefrag"),
-    Gate {
-        name: "TxnModeWriteWithSharedBuffer",
-        beta: true,
-        default: true,
-    },
+    Gate { name: "TxnModeWriteWithSharedBuffer", beta: true, default: true },
 ];
 
 /// Gates that Keepstone knows and that change nothing in it.
@@ -83,19 +75,11 @@ pub(crate) fn default_of(name: &str) -> bool {
 
 /// Whether a gate is on: its own last word, else AllAlpha's or AllBeta's, else its default.
 pub(crate) fn is_on(name: &str, given: &[(String, bool)]) -> bool {
-    let last = |name: &str| {
-        given
-            .iter()
-            .rev()
-            .find(|(n, _)| n == name)
-            .map(|(_, on)| *on)
-    };
+    let last = |name: &str| given.iter().rev().find(|(n, _)| n == name).map(|(_, on)| *on);
     let Some(gate) = GATES.iter().find(|g| g.name == name) else {
         return false;
     };
-    last(name)
-        .or_else(|| last(if gate.beta { "AllBeta" } else { "AllAlpha" }))
-        .unwrap_or(gate.default)
+    last(name).or_else(|| last(if gate.beta { "AllBeta" } else { "AllAlpha" })).unwrap_or(gate.default)
 }
 
 impl Features {
@@ -120,14 +104,8 @@ mod tests {
         assert!(!on("", "LeaseCheckpoint"));
         assert!(on("LeaseCheckpoint=true", "LeaseCheckpoint"));
         assert!(on("AllAlpha=true", "LeaseCheckpoint"));
-        assert!(!on(
-            "LeaseCheckpoint=false,AllAlpha=true",
-            "LeaseCheckpoint"
-        ));
-        assert!(!on(
-            "AllAlpha=true,LeaseCheckpoint=false",
-            "LeaseCheckpoint"
-        ));
+        assert!(!on("LeaseCheckpoint=false,AllAlpha=true", "LeaseCheckpoint"));
+        assert!(!on("AllAlpha=true,LeaseCheckpoint=false", "LeaseCheckpoint"));
         assert!(!on("AllBeta=true", "LeaseCheckpoint"));
         assert!(on("", "TxnModeWriteWithSharedBuffer"));
         assert!(!on("AllBeta=false", "TxnModeWriteWithSharedBuffer"));
@@ -138,10 +116,7 @@ mod tests {
     fn wrong_gates_are_named() {
         for (text, message) in [
             ("Foo=true", "unrecognized feature gate: Foo"),
-            (
-                "CompactHashCheck",
-                "missing bool value for CompactHashCheck",
-            ),
+            ("CompactHashCheck", "missing bool value for CompactHashCheck"),
             (
                 "CompactHashCheck=x",
                 r#"invalid value of CompactHashCheck=x, err: strconv.ParseBool: parsing "x": invalid syntax"#,

@@ -15,10 +15,7 @@ use super::yaml::{self, Entry, Plain};
 /// # Errors
 /// [`ConfigError::File`] where it cannot be read or is no YAML, [`ConfigError::BadValue`] for a value.
 pub(crate) fn read(path: &str, notices: &mut Vec<Notice>) -> Result<Settings, ConfigError> {
-    let failed = |reason: String| ConfigError::File {
-        path: path.to_owned(),
-        reason,
-    };
+    let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(Path::new(path)).map_err(|e| failed(e.to_string()))?;
     let entries = yaml::read(&text).map_err(failed)?;
     let mut settings = Settings::default();
@@ -30,30 +27,20 @@ pub(crate) fn read(path: &str, notices: &mut Vec<Notice>) -> Result<Settings, Co
             return Err(refused_discovery());
         }
         let Some(flag) = flag_of(&entry) else {
-            notices.push(Notice::UnknownKey {
-                path: path.to_owned(),
-                key: full_key(&entry),
-            });
+            notices.push(Notice::UnknownKey { path: path.to_owned(), key: full_key(&entry) });
             continue;
         };
         if empty_means_unset(flag, &entry.value) {
             continue;
         }
-        let (text, value) = convert(flag, &entry.value).map_err(|(given, reason, allowed)| {
-            ConfigError::BadValue {
-                flag: flag.name,
-                given,
-                reason,
-                allowed,
-                source_of_value: Source::File(path.to_owned()),
-            }
+        let (text, value) = convert(flag, &entry.value).map_err(|(given, reason, allowed)| ConfigError::BadValue {
+            flag: flag.name,
+            given,
+            reason,
+            allowed,
+            source_of_value: Source::File(path.to_owned()),
         })?;
-        settings.set(Setting {
-            flag,
-            value,
-            text,
-            source: Source::File(path.to_owned()),
-        });
+        settings.set(Setting { flag, value, text, source: Source::File(path.to_owned()) });
     }
     Ok(settings)
 }
@@ -67,14 +54,8 @@ fn full_key(entry: &Entry) -> String {
 
 fn refused_discovery() -> ConfigError {
     let flag = table::find("discovery-endpoints").expect("in the table");
-    let Effect::Refused(topic) = flag.effect else {
-        unreachable!("discovery is refused")
-    };
-    ConfigError::Refused {
-        flag: "discovery-config".to_owned(),
-        given: String::new(),
-        topic,
-    }
+    let Effect::Refused(topic) = flag.effect else { unreachable!("discovery is refused") };
+    ConfigError::Refused { flag: "discovery-config".to_owned(), given: String::new(), topic }
 }
 
 /// etcd reads these from the command line only, and its sample file has one of them with a value it would refuse there.
@@ -85,9 +66,7 @@ fn flag_of(entry: &Entry) -> Option<&'static Flag> {
     let key = entry.key.as_str();
     let name = match entry.section.as_deref() {
         // The file spells this one differently.
-        None if key == "experimental-snapshot-catch-up-entries" => {
-            "experimental-snapshot-catchup-entries".to_owned()
-        }
+        None if key == "experimental-snapshot-catch-up-entries" => "experimental-snapshot-catchup-entries".to_owned(),
         None => key.to_owned(),
         Some("socket-options") => format!("socket-{key}"),
         Some("client-transport-security") => match key {
@@ -104,11 +83,8 @@ fn flag_of(entry: &Entry) -> Option<&'static Flag> {
         },
         Some(_) => return None,
     };
-    let in_a_file = |f: &&Flag| {
-        !matches!(f.effect, Effect::Early(_))
-            && f.kind != Kind::Nothing
-            && !ONLY_FLAGS.contains(&f.name)
-    };
+    let in_a_file =
+        |f: &&Flag| !matches!(f.effect, Effect::Early(_)) && f.kind != Kind::Nothing && !ONLY_FLAGS.contains(&f.name);
     table::find(&name).filter(in_a_file)
 }
 
@@ -123,10 +99,7 @@ fn is_empty(value: &Plain) -> bool {
 
 /// etcd skips empty texts of settings that it parses further.
 fn empty_means_unset(flag: &Flag, value: &Plain) -> bool {
-    let parsed_further = matches!(
-        flag.kind,
-        Kind::Urls | Kind::Origins | Kind::Words | Kind::OneOf(_) | Kind::Gates
-    );
+    let parsed_further = matches!(flag.kind, Kind::Urls | Kind::Origins | Kind::Words | Kind::OneOf(_) | Kind::Gates);
     parsed_further && is_empty(value)
 }
 
@@ -140,26 +113,18 @@ fn convert(flag: &Flag, value: &Plain) -> Result<(String, Value), Wrong> {
         (Kind::Bool, Plain::Text(t)) if yes_or_no(t).is_some() => {
             Ok((t.clone(), Value::Bool(yes_or_no(t) == Some(true))))
         }
-        (Kind::Uint | Kind::Uint32 | Kind::Int, Plain::Int(_) | Plain::Float(_)) => {
-            number(flag, value)
-        }
-        (Kind::Duration, Plain::Int(_) | Plain::Float(_)) => {
-            match whole(value).and_then(|n| i64::try_from(n).ok()) {
-                Some(nanos) => Ok((
-                    GoDuration(nanos).to_string(),
-                    Value::Duration(GoDuration(nanos)),
-                )),
-                None => Err(wrong_type(flag, value)),
+        (Kind::Uint | Kind::Uint32 | Kind::Int, Plain::Int(_) | Plain::Float(_)) => number(flag, value),
+        (Kind::Duration, Plain::Int(_) | Plain::Float(_)) => match whole(value).and_then(|n| i64::try_from(n).ok()) {
+            Some(nanos) => Ok((GoDuration(nanos).to_string(), Value::Duration(GoDuration(nanos)))),
+            None => Err(wrong_type(flag, value)),
+        },
+        (Kind::List, Plain::List(list)) => Ok((list.join(","), Value::List(sorted(list)))),
+        (Kind::Text | Kind::Urls | Kind::Origins | Kind::Words | Kind::OneOf(_) | Kind::Gates, Plain::Text(text)) => {
+            match Value::parse(flag.kind, text) {
+                Ok(value) => Ok((text.clone(), value)),
+                Err(reason) => Err((text.clone(), reason, value::allowed(flag.kind))),
             }
         }
-        (Kind::List, Plain::List(list)) => Ok((list.join(","), Value::List(sorted(list)))),
-        (
-            Kind::Text | Kind::Urls | Kind::Origins | Kind::Words | Kind::OneOf(_) | Kind::Gates,
-            Plain::Text(text),
-        ) => match Value::parse(flag.kind, text) {
-            Ok(value) => Ok((text.clone(), value)),
-            Err(reason) => Err((text.clone(), reason, value::allowed(flag.kind))),
-        },
         _ => Err(wrong_type(flag, value)),
     }
 }
@@ -173,11 +138,7 @@ fn number(flag: &Flag, value: &Plain) -> Result<(String, Value), Wrong> {
     };
     match fits {
         Some(value) => Ok((n.to_string(), value)),
-        None => Err((
-            n.to_string(),
-            "value out of range".to_owned(),
-            value::allowed(flag.kind),
-        )),
+        None => Err((n.to_string(), "value out of range".to_owned(), value::allowed(flag.kind))),
     }
 }
 

@@ -32,13 +32,7 @@ pub fn help() -> String {
     for section in SECTIONS {
         let _ = writeln!(out, "\n{}:", section.title);
         for flag in section.flags {
-            let _ = writeln!(
-                out,
-                "  --{} '{}'\n    {}",
-                flag.name,
-                flag.default,
-                described(flag)
-            );
+            let _ = writeln!(out, "  --{} '{}'\n    {}", flag.name, flag.default, described(flag));
         }
     }
     out
@@ -49,11 +43,7 @@ pub fn help() -> String {
 pub fn reference() -> String {
     let mut out = "# Flags\n\nWritten from `server/src/config/table`.\n".to_owned();
     for section in SECTIONS {
-        let _ = writeln!(
-            out,
-            "\n## {}\n\n| flag | default | effect |\n|---|---|---|",
-            section.title
-        );
+        let _ = writeln!(out, "\n## {}\n\n| flag | default | effect |\n|---|---|---|", section.title);
         for flag in section.flags {
             let text = described(flag).replace('|', "\\|");
             let _ = writeln!(out, "| `--{}` | `{}` | {text} |", flag.name, flag.default);

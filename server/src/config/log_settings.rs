@@ -30,16 +30,10 @@ pub(super) fn log(s: &Settings) -> Result<LogConfig, ConfigError> {
         "json" | "" => LogFormat::Json,
         "console" => LogFormat::Console,
         other => {
-            return invalid(format!(
-                "unknown log format: {other}, supported values json, console"
-            ));
+            return invalid(format!("unknown log format: {other}, supported values json, console"));
         }
     };
-    Ok(LogConfig {
-        level,
-        format,
-        outputs: log_outputs(s)?,
-    })
+    Ok(LogConfig { level, format, outputs: log_outputs(s)? })
 }
 
 fn log_outputs(s: &Settings) -> Result<Vec<LogOutput>, ConfigError> {
@@ -52,17 +46,13 @@ fn log_outputs(s: &Settings) -> Result<Vec<LogOutput>, ConfigError> {
         return invalid("multi logoutput for \"default\" is not supported yet".to_owned());
     }
     if names.iter().any(|n| n == "systemd/journal") {
-        return invalid(
-            "--log-outputs \"systemd/journal\" is not supported; under systemd use stderr"
-                .to_owned(),
-        );
+        return invalid("--log-outputs \"systemd/journal\" is not supported; under systemd use stderr".to_owned());
     }
     let to_a_file = |n: &&String| !matches!(n.as_str(), "default" | "stderr" | "stdout");
     let files = names.iter().filter(to_a_file).count();
     if s.bool("enable-log-rotation") && (files > 1 || (files == 0 && names.len() == 1)) {
         return invalid(
-            "--log-outputs requires a single file path when --log-rotate-config-json is defined"
-                .to_owned(),
+            "--log-outputs requires a single file path when --log-rotate-config-json is defined".to_owned(),
         );
     }
     // etcd too writes nowhere else then.

@@ -221,8 +221,7 @@ impl Config {
     /// The defaults, as an empty command line gives them.
     #[must_use]
     pub fn defaults() -> Self {
-        build::build(&settings::Settings::default(), &|| None, Vec::new())
-            .expect("the defaults are valid")
+        build::build(&settings::Settings::default(), &|| None, Vec::new()).expect("the defaults are valid")
     }
 
     /// Reads a member's settings. `args` are those behind the program's name; `--help` and `--version` are

@@ -15,11 +15,7 @@ pub enum Notice {
     /// A key of the file that is no setting.
     UnknownKey { path: String, key: String },
     /// A known setting with a value that changes nothing here.
-    NoEffect {
-        flag: String,
-        value: String,
-        why: &'static str,
-    },
+    NoEffect { flag: String, value: String, why: &'static str },
     /// An old name.
     Deprecated { flag: &'static str, instead: String },
     /// A flag etcd dropped long ago.
@@ -35,27 +31,18 @@ pub enum Notice {
     /// Checkpoints that do not survive a restart.
     CheckpointWithoutPersist,
     /// A value was moved into the allowed range.
-    Adjusted {
-        flag: &'static str,
-        given: String,
-        used: String,
-    },
+    Adjusted { flag: &'static str, given: String, used: String },
 }
 
 impl Notice {
     /// Writes it to the log, in etcd's words where etcd has them.
     pub fn log(&self) {
         match self {
-            Self::EnvironmentUsed { variable, value } => info!(
-                "variable-name" = variable,
-                "variable-value" = value,
-                "recognized and used environment variable"
-            ),
+            Self::EnvironmentUsed { variable, value } => {
+                info!("variable-name" = variable, "variable-value" = value, "recognized and used environment variable")
+            }
             Self::UnknownEnvironment(pair) => {
-                warn!(
-                    "environment-variable" = pair,
-                    "unrecognized environment variable"
-                );
+                warn!("environment-variable" = pair, "unrecognized environment variable");
             }
             Self::FileLoaded { path, ignored } if ignored.is_empty() => info!(
                 path,
@@ -73,17 +60,13 @@ impl Notice {
             }
             Self::NoEffect { flag, value, why } => warn!(flag, value, why, "setting has no effect"),
             Self::Deprecated { flag, instead } => {
-                warn!(
-                    "--{flag} is deprecated in v3.6 and will be decommissioned in v3.7. Use '{instead}' instead."
-                );
+                warn!("--{flag} is deprecated in v3.6 and will be decommissioned in v3.7. Use '{instead}' instead.");
             }
             Self::Retired(flag) => {
                 warn!("flag-name" = flag, "flag is no longer supported - ignoring")
             }
             Self::SinglePort => {
-                warn!(
-                    "Running http and grpc server on single port. This is not recommended for production."
-                );
+                warn!("Running http and grpc server on single port. This is not recommended for production.");
             }
             Self::DefaultName => warn!(
                 name = "default",
@@ -99,10 +82,7 @@ impl Notice {
                  LeaseCheckpointPersist"
             ),
             Self::Adjusted { flag, given, used } => {
-                warn!(
-                    flag,
-                    given, used, "setting was moved into the allowed range"
-                );
+                warn!(flag, given, used, "setting was moved into the allowed range");
             }
         }
     }

@@ -27,12 +27,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`ConfigError::BadValue`].
-    pub(crate) fn set_text(
-        &mut self,
-        flag: &'static Flag,
-        text: &str,
-        source: Source,
-    ) -> Result<(), ConfigError> {
+    pub(crate) fn set_text(&mut self, flag: &'static Flag, text: &str, source: Source) -> Result<(), ConfigError> {
         let value = Value::parse(flag.kind, text).map_err(|reason| ConfigError::BadValue {
             flag: flag.name,
             given: text.to_owned(),
@@ -40,12 +35,7 @@ impl Settings {
             allowed: value::allowed(flag.kind),
             source_of_value: source.clone(),
         })?;
-        self.set(Setting {
-            flag,
-            value,
-            text: text.to_owned(),
-            source,
-        });
+        self.set(Setting { flag, value, text: text.to_owned(), source });
         Ok(())
     }
 
@@ -182,9 +172,6 @@ mod tests {
         set("listen-peer-urls", "");
         assert_eq!(s.text("name"), "b");
         assert_eq!(s.gates("feature-gates").len(), 2);
-        assert_eq!(
-            super::super::url::join(&s.urls("listen-peer-urls")),
-            "http://127.0.0.1:1"
-        );
+        assert_eq!(super::super::url::join(&s.urls("listen-peer-urls")), "http://127.0.0.1:1");
     }
 }

@@ -79,38 +79,14 @@ pub struct Section {
 
 /// Every setting, in the order of `--help`.
 pub static SECTIONS: &[Section] = &[
-    Section {
-        title: "Member",
-        flags: member::FLAGS,
-    },
-    Section {
-        title: "Clustering",
-        flags: clustering::FLAGS,
-    },
-    Section {
-        title: "Security",
-        flags: security::FLAGS,
-    },
-    Section {
-        title: "Profiling, monitoring and logging",
-        flags: monitoring::FLAGS,
-    },
-    Section {
-        title: "Tuning",
-        flags: tuning::FLAGS,
-    },
-    Section {
-        title: "Keepstone's own",
-        flags: own::FLAGS,
-    },
-    Section {
-        title: "Old names",
-        flags: retired::ALIASES,
-    },
-    Section {
-        title: "Long gone from etcd, ignored with a warning",
-        flags: retired::IGNORED,
-    },
+    Section { title: "Member", flags: member::FLAGS },
+    Section { title: "Clustering", flags: clustering::FLAGS },
+    Section { title: "Security", flags: security::FLAGS },
+    Section { title: "Profiling, monitoring and logging", flags: monitoring::FLAGS },
+    Section { title: "Tuning", flags: tuning::FLAGS },
+    Section { title: "Keepstone's own", flags: own::FLAGS },
+    Section { title: "Old names", flags: retired::ALIASES },
+    Section { title: "Long gone from etcd, ignored with a warning", flags: retired::IGNORED },
 ];
 
 /// Every row.
@@ -129,10 +105,7 @@ impl Flag {
     #[must_use]
     pub fn env(&self) -> String {
         let prefix = if self.own { "KEEPSTONE" } else { "ETCD" };
-        format!(
-            "{prefix}_{}",
-            self.name.to_ascii_uppercase().replace('-', "_")
-        )
+        format!("{prefix}_{}", self.name.to_ascii_uppercase().replace('-', "_"))
     }
 
     /// True where `--flag` alone means `--flag=true`.
@@ -141,21 +114,8 @@ impl Flag {
         matches!(self.kind, Kind::Bool | Kind::Nothing)
     }
 
-    const fn new(
-        name: &'static str,
-        kind: Kind,
-        default: &'static str,
-        effect: Effect,
-        help: &'static str,
-    ) -> Self {
-        Self {
-            name,
-            kind,
-            default,
-            effect,
-            help,
-            own: false,
-        }
+    const fn new(name: &'static str, kind: Kind, default: &'static str, effect: Effect, help: &'static str) -> Self {
+        Self { name, kind, default, effect, help, own: false }
     }
 }
 
@@ -181,11 +141,7 @@ mod tests {
     fn names_are_unique() {
         let mut seen = HashSet::new();
         for flag in all() {
-            assert!(
-                seen.insert(flag.name),
-                "{} is twice in the table",
-                flag.name
-            );
+            assert!(seen.insert(flag.name), "{} is twice in the table", flag.name);
         }
     }
 

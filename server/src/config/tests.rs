@@ -15,10 +15,7 @@ fn line(args: &[&str]) -> Result<Config, ConfigError> {
 
 fn with_env(env: &[(&str, &str)], args: &[&str]) -> Result<Config, ConfigError> {
     let around = Surroundings {
-        env: env
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-            .collect(),
+        env: env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
         default_host: || Some("192.0.2.7".to_owned()),
     };
     let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();

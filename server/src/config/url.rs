@@ -92,10 +92,7 @@ impl ListenUrl {
             return Err(UrlError::Extra(text.to_owned()));
         }
         let address = match scheme {
-            Scheme::Unix | Scheme::Unixs => Address::Unix {
-                host: authority.to_owned(),
-                path: path.to_owned(),
-            },
+            Scheme::Unix | Scheme::Unixs => Address::Unix { host: authority.to_owned(), path: path.to_owned() },
             Scheme::Http | Scheme::Https => {
                 let address = tcp(authority, text)?;
                 if !path.is_empty() {
@@ -112,10 +109,7 @@ impl ListenUrl {
     /// # Errors
     /// The first URL that does not parse.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, UrlError> {
-        let mut urls = text
-            .split(',')
-            .map(Self::parse)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut urls = text.split(',').map(Self::parse).collect::<Result<Vec<_>, _>>()?;
         urls.sort_by_cached_key(Self::to_string);
         urls.dedup();
         Ok(urls)
@@ -156,9 +150,7 @@ impl ListenUrl {
     pub fn check_bind(&self) -> Result<(), UrlError> {
         match &self.address {
             Address::Unix { .. } => Ok(()),
-            Address::Tcp { host, .. } if host == "localhost" || host.parse::<IpAddr>().is_ok() => {
-                Ok(())
-            }
+            Address::Tcp { host, .. } if host == "localhost" || host.parse::<IpAddr>().is_ok() => Ok(()),
             Address::Tcp { .. } => Err(UrlError::NotAnIp(self.to_string())),
         }
     }
@@ -171,9 +163,7 @@ impl ListenUrl {
         let host = match &self.address {
             Address::Tcp { host, .. } => host.as_str(),
             Address::Unix { host, .. } => {
-                let (host, _port) = host
-                    .rsplit_once(':')
-                    .ok_or_else(|| UrlError::MissingPort(host.clone()))?;
+                let (host, _port) = host.rsplit_once(':').ok_or_else(|| UrlError::MissingPort(host.clone()))?;
                 host
             }
         };
@@ -191,10 +181,7 @@ fn tcp(authority: &str, url: &str) -> Result<Address, UrlError> {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or_else(form)?;
             // A zone is written %25 in a URL.
-            (
-                host.replace("%25", "%"),
-                rest.strip_prefix(':').ok_or_else(form)?,
-            )
+            (host.replace("%25", "%"), rest.strip_prefix(':').ok_or_else(form)?)
         }
         None => {
             let (host, port) = authority.rsplit_once(':').ok_or_else(form)?;
@@ -207,10 +194,7 @@ fn tcp(authority: &str, url: &str) -> Result<Address, UrlError> {
     if port.is_empty() {
         return Err(form());
     }
-    let bad_port = || UrlError::Port {
-        url: url.to_owned(),
-        port: format!(":{port}"),
-    };
+    let bad_port = || UrlError::Port { url: url.to_owned(), port: format!(":{port}") };
     if !port.bytes().all(|b| b.is_ascii_digit()) {
         return Err(bad_port());
     }
@@ -234,10 +218,7 @@ impl fmt::Display for ListenUrl {
 /// `a,b`, as etcd writes a list of URLs.
 #[must_use]
 pub fn join(urls: &[ListenUrl]) -> String {
-    urls.iter()
-        .map(ListenUrl::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
+    urls.iter().map(ListenUrl::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -269,47 +250,17 @@ mod tests {
         for (text, message) in [
             ("", "URL scheme must be http, https, unix, or unixs: "),
             ("foo", "URL scheme must be http, https, unix, or unixs: foo"),
-            (
-                "127.0.0.1:23",
-                "URL scheme must be http, https, unix, or unixs: 127.0.0.1:23",
-            ),
-            (
-                "ftp://a:1",
-                "URL scheme must be http, https, unix, or unixs: ftp://a:1",
-            ),
-            (
-                "http://1.2.3.4",
-                r#"URL address does not have the form "host:port": http://1.2.3.4"#,
-            ),
-            (
-                "http://[::1]",
-                r#"URL address does not have the form "host:port": http://[::1]"#,
-            ),
-            (
-                "http://::1:3",
-                r#"URL address does not have the form "host:port": http://::1:3"#,
-            ),
-            (
-                "http://a:",
-                r#"URL address does not have the form "host:port": http://a:"#,
-            ),
+            ("127.0.0.1:23", "URL scheme must be http, https, unix, or unixs: 127.0.0.1:23"),
+            ("ftp://a:1", "URL scheme must be http, https, unix, or unixs: ftp://a:1"),
+            ("http://1.2.3.4", r#"URL address does not have the form "host:port": http://1.2.3.4"#),
+            ("http://[::1]", r#"URL address does not have the form "host:port": http://[::1]"#),
+            ("http://::1:3", r#"URL address does not have the form "host:port": http://::1:3"#),
+            ("http://a:", r#"URL address does not have the form "host:port": http://a:"#),
             ("http://a:1/", "URL must not contain a path: http://a:1/"),
-            (
-                "http://a:xx",
-                r#"parse "http://a:xx": invalid port ":xx" after host"#,
-            ),
-            (
-                "http://a:65536",
-                r#"parse "http://a:65536": invalid port ":65536" after host"#,
-            ),
-            (
-                "http://u@a:1",
-                r#"parse "http://u@a:1": only scheme, host and port are allowed"#,
-            ),
-            (
-                "http://a:1?x",
-                r#"parse "http://a:1?x": only scheme, host and port are allowed"#,
-            ),
+            ("http://a:xx", r#"parse "http://a:xx": invalid port ":xx" after host"#),
+            ("http://a:65536", r#"parse "http://a:65536": invalid port ":65536" after host"#),
+            ("http://u@a:1", r#"parse "http://u@a:1": only scheme, host and port are allowed"#),
+            ("http://a:1?x", r#"parse "http://a:1?x": only scheme, host and port are allowed"#),
         ] {
             assert_eq!(ListenUrl::parse(text).expect_err(text).to_string(), message);
         }
@@ -324,48 +275,21 @@ mod tests {
 
     #[test]
     fn binding_wants_an_ip() {
-        for good in [
-            "http://localhost:1",
-            "http://0.0.0.0:1",
-            "http://[::]:1",
-            "unix://x:1",
-        ] {
-            ListenUrl::parse(good)
-                .expect(good)
-                .check_bind()
-                .expect(good);
+        for good in ["http://localhost:1", "http://0.0.0.0:1", "http://[::]:1", "unix://x:1"] {
+            ListenUrl::parse(good).expect(good).check_bind().expect(good);
         }
-        for bad in [
-            "http://example.com:1",
-            "http://:1",
-            "http://[fe80::1%25en0]:1",
-        ] {
-            let error = ListenUrl::parse(bad)
-                .expect(bad)
-                .check_bind()
-                .expect_err(bad);
-            assert_eq!(
-                error.to_string(),
-                format!("expected IP in URL for binding ({bad})")
-            );
+        for bad in ["http://example.com:1", "http://:1", "http://[fe80::1%25en0]:1"] {
+            let error = ListenUrl::parse(bad).expect(bad).check_bind().expect_err(bad);
+            assert_eq!(error.to_string(), format!("expected IP in URL for binding ({bad})"));
         }
     }
 
     #[test]
     fn advertising_wants_a_host() {
-        ListenUrl::parse("http://a:1")
-            .expect("valid")
-            .check_advertised()
-            .expect("host");
-        ListenUrl::parse("unix://a:1")
-            .expect("valid")
-            .check_advertised()
-            .expect("host");
+        ListenUrl::parse("http://a:1").expect("valid").check_advertised().expect("host");
+        ListenUrl::parse("unix://a:1").expect("valid").check_advertised().expect("host");
         for bad in ["http://:1", "unix:///run/x"] {
-            ListenUrl::parse(bad)
-                .expect(bad)
-                .check_advertised()
-                .expect_err(bad);
+            ListenUrl::parse(bad).expect(bad).check_advertised().expect_err(bad);
         }
     }
 

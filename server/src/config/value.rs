@@ -184,11 +184,7 @@ mod tests {
             ("0x1_0", 16),
             ("18446744073709551615", u64::MAX),
         ] {
-            assert_eq!(
-                Value::parse(Kind::Uint, text),
-                Ok(Value::Uint(number)),
-                "{text}"
-            );
+            assert_eq!(Value::parse(Kind::Uint, text), Ok(Value::Uint(number)), "{text}");
         }
         for (text, reason) in [
             ("", "parse error"),
@@ -200,25 +196,12 @@ mod tests {
             ("1.5", "parse error"),
             ("18446744073709551616", "value out of range"),
         ] {
-            assert_eq!(
-                Value::parse(Kind::Uint, text),
-                Err(reason.to_owned()),
-                "{text}"
-            );
+            assert_eq!(Value::parse(Kind::Uint, text), Err(reason.to_owned()), "{text}");
         }
         assert_eq!(Value::parse(Kind::Int, "-5"), Ok(Value::Int(-5)));
-        assert_eq!(
-            Value::parse(Kind::Int, "-9223372036854775808"),
-            Ok(Value::Int(i64::MIN))
-        );
-        assert_eq!(
-            Value::parse(Kind::Int, "9223372036854775808"),
-            Err("value out of range".to_owned())
-        );
-        assert_eq!(
-            Value::parse(Kind::Uint32, "4294967295"),
-            Ok(Value::Uint(4_294_967_295))
-        );
+        assert_eq!(Value::parse(Kind::Int, "-9223372036854775808"), Ok(Value::Int(i64::MIN)));
+        assert_eq!(Value::parse(Kind::Int, "9223372036854775808"), Err("value out of range".to_owned()));
+        assert_eq!(Value::parse(Kind::Uint32, "4294967295"), Ok(Value::Uint(4_294_967_295)));
         assert_eq!(
             Value::parse(Kind::Uint32, "4294967296"),
             Err(r#"strconv.ParseUint: parsing "4294967296": value out of range"#.to_owned())
@@ -238,23 +221,11 @@ mod tests {
             assert_eq!(Value::parse(Kind::Bool, text), Ok(Value::Bool(false)));
         }
         for text in ["", "yes", "tRUE", "2"] {
-            assert_eq!(
-                Value::parse(Kind::Bool, text),
-                Err("parse error".to_owned())
-            );
+            assert_eq!(Value::parse(Kind::Bool, text), Err("parse error".to_owned()));
         }
-        assert_eq!(
-            Value::parse(Kind::Words, "b,a,b"),
-            Ok(Value::List(vec!["a".into(), "b".into()]))
-        );
-        assert_eq!(
-            Value::parse(Kind::Origins, "*"),
-            Ok(Value::List(vec!["*".into()]))
-        );
+        assert_eq!(Value::parse(Kind::Words, "b,a,b"), Ok(Value::List(vec!["a".into(), "b".into()])));
+        assert_eq!(Value::parse(Kind::Origins, "*"), Ok(Value::List(vec!["*".into()])));
         assert!(Value::parse(Kind::Origins, "").is_err());
-        assert_eq!(
-            Value::parse(Kind::OneOf(&["a"]), "b"),
-            Err("invalid value".to_owned())
-        );
+        assert_eq!(Value::parse(Kind::OneOf(&["a"]), "b"), Err("invalid value".to_owned()));
     }
 }

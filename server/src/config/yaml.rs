@@ -41,11 +41,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Entry>, String> {
         let key = key_text(&key);
         match value {
             Value::Mapping(section) => flatten(&key, section, &mut entries),
-            value => entries.push(Entry {
-                section: None,
-                key,
-                value: plain(value),
-            }),
+            value => entries.push(Entry { section: None, key, value: plain(value) }),
         }
     }
     Ok(entries)
@@ -53,11 +49,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Entry>, String> {
 
 fn flatten(section: &str, mapping: Mapping, entries: &mut Vec<Entry>) {
     for (key, value) in mapping {
-        entries.push(Entry {
-            section: Some(section.to_owned()),
-            key: key_text(&key),
-            value: plain(value),
-        });
+        entries.push(Entry { section: Some(section.to_owned()), key: key_text(&key), value: plain(value) });
     }
 }
 
@@ -100,23 +92,14 @@ mod tests {
 
     #[test]
     fn keys_are_flat_and_lower_case() {
-        let entries =
-            read("Name: x\nsocket-options:\n  Reuse-Port: true\nlog-outputs: [a, b]\nx:\n")
-                .expect("valid");
-        let seen: Vec<_> = entries
-            .iter()
-            .map(|e| (e.section.as_deref(), e.key.as_str(), e.value.clone()))
-            .collect();
+        let entries = read("Name: x\nsocket-options:\n  Reuse-Port: true\nlog-outputs: [a, b]\nx:\n").expect("valid");
+        let seen: Vec<_> = entries.iter().map(|e| (e.section.as_deref(), e.key.as_str(), e.value.clone())).collect();
         assert_eq!(
             seen,
             [
                 (None, "name", Plain::Text("x".into())),
                 (Some("socket-options"), "reuse-port", Plain::Bool(true)),
-                (
-                    None,
-                    "log-outputs",
-                    Plain::List(vec!["a".into(), "b".into()])
-                ),
+                (None, "log-outputs", Plain::List(vec!["a".into(), "b".into()])),
                 (None, "x", Plain::Null),
             ]
         );

@@ -11,50 +11,22 @@ use crate::config::LogFormat;
 
 /// The line of an event, with its line end.
 pub(super) fn line(format: LogFormat, event: &Event<'_>) -> Vec<u8> {
-    let mut fields = Fields {
-        format,
-        message: String::new(),
-        file: None,
-        line: None,
-        rest: String::new(),
-    };
+    let mut fields = Fields { format, message: String::new(), file: None, line: None, rest: String::new() };
     event.record(&mut fields);
     let meta = event.metadata();
     let caller = match fields.file.as_deref().or(meta.file()) {
-        Some(file) => format!(
-            "{}:{}",
-            short(file),
-            fields.line.or(meta.line()).unwrap_or_default()
-        ),
+        Some(file) => format!("{}:{}", short(file), fields.line.or(meta.line()).unwrap_or_default()),
         None => meta.target().to_owned(),
     };
-    assemble(
-        format,
-        level(meta.level()),
-        &caller,
-        &fields.message,
-        &fields.rest,
-    )
+    assemble(format, level(meta.level()), &caller, &fields.message, &fields.rest)
 }
 
 /// The line that tells of lines nobody will read.
 pub(super) fn dropped_line(format: LogFormat, count: u64) -> Vec<u8> {
     let mut fields = String::new();
-    field(
-        format,
-        &mut fields,
-        "dropped-lines",
-        &count.to_string(),
-        false,
-    );
+    field(format, &mut fields, "dropped-lines", &count.to_string(), false);
     let caller = format!("logging/queue.rs:{}", line!());
-    assemble(
-        format,
-        "warn",
-        &caller,
-        "log lines were dropped because the output did not keep up",
-        &fields,
-    )
+    assemble(format, "warn", &caller, "log lines were dropped because the output did not keep up", &fields)
 }
 
 fn assemble(format: LogFormat, level: &str, caller: &str, message: &str, fields: &str) -> Vec<u8> {
@@ -116,9 +88,7 @@ fn field(format: LogFormat, out: &mut String, name: &str, value: &str, is_text: 
             let _ = write!(out, " {name}=");
         }
     }
-    let bare = format == LogFormat::Console
-        && !value.contains([' ', '"', '=', '\n', '\t'])
-        && !value.is_empty();
+    let bare = format == LogFormat::Console && !value.contains([' ', '"', '=', '\n', '\t']) && !value.is_empty();
     if is_text && !bare {
         quote(out, value);
     } else {
@@ -216,17 +186,12 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     // Years begin in March here, so that the leap day is their last.
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
@@ -260,12 +225,8 @@ mod tests {
 
     #[test]
     fn dropped_lines_are_told_in_both_formats() {
-        let json: serde_json::Value =
-            serde_json::from_slice(&dropped_line(LogFormat::Json, 7)).expect("an object");
-        assert_eq!(
-            (&json["level"], &json["dropped-lines"]),
-            (&"warn".into(), &7.into())
-        );
+        let json: serde_json::Value = serde_json::from_slice(&dropped_line(LogFormat::Json, 7)).expect("an object");
+        assert_eq!((&json["level"], &json["dropped-lines"]), (&"warn".into(), &7.into()));
         let console = String::from_utf8(dropped_line(LogFormat::Console, 7)).expect("text");
         assert!(console.ends_with("\tdropped-lines=7\n"), "{console}");
     }

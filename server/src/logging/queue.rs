@@ -29,12 +29,7 @@ struct Inner {
 
 impl Queue {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            inner: Mutex::default(),
-            filled: Condvar::new(),
-            written: Condvar::new(),
-        }
+        Self { limit, inner: Mutex::default(), filled: Condvar::new(), written: Condvar::new() }
     }
 
     /// A panic while a line is copied leaves at worst half a line: the log goes on.
@@ -79,22 +74,14 @@ impl Queue {
             if left.is_zero() {
                 return false;
             }
-            inner = self
-                .written
-                .wait_timeout(inner, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            inner = self.written.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
 
     /// The writing thread. `tell` words the line about dropped lines. An output that fails loses its lines: there is
     /// nowhere left to say so.
-    pub(super) fn write_to(
-        &self,
-        outputs: &mut [Box<dyn Write + Send>],
-        tell: impl Fn(u64) -> Vec<u8>,
-    ) {
+    pub(super) fn write_to(&self, outputs: &mut [Box<dyn Write + Send>], tell: impl Fn(u64) -> Vec<u8>) {
         let mut batch = Vec::new();
         loop {
             let missed = {
@@ -103,10 +90,7 @@ impl Queue {
                     if inner.closed {
                         return;
                     }
-                    inner = self
-                        .filled
-                        .wait(inner)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    inner = self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner);
                 }
                 std::mem::swap(&mut inner.waiting, &mut batch);
                 let missed = inner.dropped - inner.told;
@@ -165,8 +149,7 @@ mod tests {
         let (seen, lines) = mpsc::channel();
         let writer = Arc::clone(&queue);
         let thread = std::thread::spawn(move || {
-            let mut outputs: Vec<Box<dyn Write + Send>> =
-                vec![Box::new(Stuck { open: opened, seen })];
+            let mut outputs: Vec<Box<dyn Write + Send>> = vec![Box::new(Stuck { open: opened, seen })];
             writer.write_to(&mut outputs, |n| format!("dropped {n}\n").into_bytes());
         });
         // Whether or not the writer has taken the first line yet, at most three lines of five bytes find room.
@@ -175,10 +158,7 @@ mod tests {
             queue.push(b"line\n");
             pushed += 1;
         }
-        assert!(
-            pushed <= 4,
-            "{pushed} lines of 5 bytes in a queue of 10 and one batch"
-        );
+        assert!(pushed <= 4, "{pushed} lines of 5 bytes in a queue of 10 and one batch");
         assert!(!queue.flush(Duration::ZERO));
         drop(open);
         assert!(queue.flush(Duration::from_secs(30)));

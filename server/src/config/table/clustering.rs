@@ -2,8 +2,7 @@
 
 use super::{Effect, Flag, Kind, inert, on, refused};
 
-const DISCOVERY: &str =
-    "cluster discovery is not in this version; name the members with --initial-cluster";
+const DISCOVERY: &str = "cluster discovery is not in this version; name the members with --initial-cluster";
 
 const fn discovery(name: &'static str, default: &'static str) -> Flag {
     refused(name, Kind::Text, default, DISCOVERY)
@@ -28,36 +27,16 @@ pub(super) const FLAGS: &[Flag] = &[
         "new",
         "'new' to found a cluster, 'existing' to join one. Ignored once the member has data.",
     ),
-    on(
-        "initial-cluster-token",
-        Kind::Text,
-        "etcd-cluster",
-        "A word that tells clusters of equal members apart.",
-    ),
+    on("initial-cluster-token", Kind::Text, "etcd-cluster", "A word that tells clusters of equal members apart."),
     on(
         "advertise-client-urls",
         Kind::Urls,
         "http://localhost:2379",
         "This member's client URLs, as clients reach them; required with --listen-client-urls.",
     ),
-    on(
-        "strict-reconfig-check",
-        Kind::Bool,
-        "true",
-        "Reject membership changes that would cost quorum.",
-    ),
-    on(
-        "pre-vote",
-        Kind::Bool,
-        "true",
-        "Ask for votes before disturbing a leader.",
-    ),
-    on(
-        "max-learners",
-        Kind::Int,
-        "1",
-        "Learners the cluster may have at a time.",
-    ),
+    on("strict-reconfig-check", Kind::Bool, "true", "Reject membership changes that would cost quorum."),
+    on("pre-vote", Kind::Bool, "true", "Ask for votes before disturbing a leader."),
+    on("max-learners", Kind::Int, "1", "Learners the cluster may have at a time."),
     on(
         "auto-compaction-mode",
         Kind::Text,
@@ -82,24 +61,9 @@ pub(super) const FLAGS: &[Flag] = &[
     refused("discovery-dial-timeout", Kind::Duration, "2s", DISCOVERY),
     refused("discovery-request-timeout", Kind::Duration, "5s", DISCOVERY),
     refused("discovery-keepalive-time", Kind::Duration, "2s", DISCOVERY),
-    refused(
-        "discovery-keepalive-timeout",
-        Kind::Duration,
-        "6s",
-        DISCOVERY,
-    ),
-    refused(
-        "discovery-insecure-transport",
-        Kind::Bool,
-        "true",
-        DISCOVERY,
-    ),
-    refused(
-        "discovery-insecure-skip-tls-verify",
-        Kind::Bool,
-        "false",
-        DISCOVERY,
-    ),
+    refused("discovery-keepalive-timeout", Kind::Duration, "6s", DISCOVERY),
+    refused("discovery-insecure-transport", Kind::Bool, "true", DISCOVERY),
+    refused("discovery-insecure-skip-tls-verify", Kind::Bool, "false", DISCOVERY),
     discovery("discovery-cert", ""),
     discovery("discovery-key", ""),
     discovery("discovery-cacert", ""),
@@ -116,12 +80,7 @@ pub(super) const FLAGS: &[Flag] = &[
     discovery("discovery-srv-name", ""),
     inert(
         "v2-deprecation",
-        Kind::OneOf(&[
-            "write-only",
-            "write-only-skip-check",
-            "write-only-drop-data",
-            "gone",
-        ]),
+        Kind::OneOf(&["write-only", "write-only-skip-check", "write-only-drop-data", "gone"]),
         "write-only",
         "there never was a v2 store",
     ),
@@ -132,11 +91,5 @@ pub(super) const FLAGS: &[Flag] = &[
         Effect::Early(true),
         "A YAML file with the settings; all other flags and variables are then ignored.",
     ),
-    Flag::new(
-        "version",
-        Kind::Bool,
-        "false",
-        Effect::Early(false),
-        "Print the version and exit.",
-    ),
+    Flag::new("version", Kind::Bool, "false", Effect::Early(false), "Print the version and exit."),
 ];

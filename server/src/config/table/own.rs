@@ -15,10 +15,5 @@ pub(super) const FLAGS: &[Flag] = &[
         "local",
         "'local' runs one single-threaded runtime a core, 'multi' one runtime over all cores.",
     ),
-    own(
-        "value-cache-bytes",
-        Kind::Uint,
-        "134217728",
-        "Bytes of recently used values kept in memory.",
-    ),
+    own("value-cache-bytes", Kind::Uint, "134217728", "Bytes of recently used values kept in memory."),
 ];

@@ -4,8 +4,7 @@
 use super::{Flag, Kind, inert, on, refused};
 
 /// Why a TLS setting stops the start.
-pub(crate) const TLS: &str =
-    "TLS is not in this version; listen on http:// URLs in a network you trust";
+pub(crate) const TLS: &str = "TLS is not in this version; listen on http:// URLs in a network you trust";
 const USERS: &str = "users and their tokens are not in this version; only the default is accepted";
 // Without a certificate etcd reads and ignores these too, and its own sample file sets them.
 const NO_TLS: &str = "it only matters with TLS, which is not in this version";
@@ -23,12 +22,7 @@ const fn tls_list(name: &'static str) -> Flag {
 }
 
 pub(super) const FLAGS: &[Flag] = &[
-    on(
-        "cors",
-        Kind::Origins,
-        "*",
-        "Origins that browsers may call from, comma-separated; * means all.",
-    ),
+    on("cors", Kind::Origins, "*", "Origins that browsers may call from, comma-separated; * means all."),
     on(
         "host-whitelist",
         Kind::Words,
@@ -61,10 +55,5 @@ pub(super) const FLAGS: &[Flag] = &[
     inert("tls-max-version", Kind::Text, "", NO_TLS),
     refused("auth-token", Kind::Text, "simple", USERS),
     refused("bcrypt-cost", Kind::Uint, "10", USERS),
-    inert(
-        "auth-token-ttl",
-        Kind::Uint,
-        "300",
-        "users and their tokens are not in this version",
-    ),
+    inert("auth-token-ttl", Kind::Uint, "300", "users and their tokens are not in this version"),
 ];

@@ -3,18 +3,8 @@
 use super::{Flag, Kind, inert, on};
 
 pub(super) const FLAGS: &[Flag] = &[
-    on(
-        "compaction-batch-limit",
-        Kind::Int,
-        "0",
-        "Revisions removed in one batch of a compaction; 0 means 1000.",
-    ),
-    on(
-        "compaction-sleep-interval",
-        Kind::Duration,
-        "0s",
-        "Pause between two batches of a compaction; 0 means 10ms.",
-    ),
+    on("compaction-batch-limit", Kind::Int, "0", "Revisions removed in one batch of a compaction; 0 means 1000."),
+    on("compaction-sleep-interval", Kind::Duration, "0s", "Pause between two batches of a compaction; 0 means 10ms."),
     on(
         "watch-progress-notify-interval",
         Kind::Duration,
@@ -33,18 +23,8 @@ pub(super) const FLAGS: &[Flag] = &[
         "0s",
         "Time between two comparisons of the members' data; 0 turns them off.",
     ),
-    inert(
-        "downgrade-check-time",
-        Kind::Duration,
-        "5s",
-        "there is no older version to go back to",
-    ),
-    inert(
-        "bootstrap-defrag-threshold-megabytes",
-        Kind::Uint,
-        "0",
-        "space is given back while serving",
-    ),
+    inert("downgrade-check-time", Kind::Duration, "5s", "there is no older version to go back to"),
+    inert("bootstrap-defrag-threshold-megabytes", Kind::Uint, "0", "space is given back while serving"),
     on(
         "unsafe-no-fsync",
         Kind::Bool,

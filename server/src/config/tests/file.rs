@@ -25,26 +25,13 @@ fn the_file_alone_counts() {
     let file = written("name: from-file\n");
     let path = file.path().to_str().expect("a text");
     for (env, args) in [
-        (
-            &[("ETCD_CONFIG_FILE", path)][..],
-            &["--name=from-flag", "--data-dir=/x"][..],
-        ),
-        (
-            &[("ETCD_NAME", "from-env")],
-            &["--config-file", path, "--data-dir=/x"],
-        ),
+        (&[("ETCD_CONFIG_FILE", path)][..], &["--name=from-flag", "--data-dir=/x"][..]),
+        (&[("ETCD_NAME", "from-env")], &["--config-file", path, "--data-dir=/x"]),
         // Both may be given as long as only the file is used: etcd looks at no variable then.
-        (
-            &[("ETCD_CONFIG_FILE", "/nowhere")],
-            &["--config-file", path],
-        ),
+        (&[("ETCD_CONFIG_FILE", "/nowhere")], &["--config-file", path]),
     ] {
         let c = with_env(env, args).expect("valid");
-        assert_eq!(
-            (c.name.as_str(), c.data_dir.to_str()),
-            ("from-file", Some("from-file.etcd")),
-            "{args:?}"
-        );
+        assert_eq!((c.name.as_str(), c.data_dir.to_str()), ("from-file", Some("from-file.etcd")), "{args:?}");
         let loaded = |n: &Notice| matches!(n, Notice::FileLoaded { path: p, .. } if p == path);
         assert!(c.notices.iter().any(loaded));
     }
@@ -80,18 +67,9 @@ fn values_and_sections() {
     assert_eq!(c.keepalive.interval, Some(Duration::from_secs(1)));
     assert_eq!(c.listen_client_urls.len(), 2);
     // Unlike on the command line, the default advertised URL stays.
-    assert_eq!(
-        super::super::join_urls(&c.advertise_client_urls),
-        "http://localhost:2379"
-    );
-    assert_eq!(
-        c.log.outputs,
-        [LogOutput::File("/tmp/x.log".into()), LogOutput::Stdout]
-    );
-    assert_eq!(
-        c.auto_compaction,
-        super::super::AutoCompaction::Periodic(Duration::from_secs(3600))
-    );
+    assert_eq!(super::super::join_urls(&c.advertise_client_urls), "http://localhost:2379");
+    assert_eq!(c.log.outputs, [LogOutput::File("/tmp/x.log".into()), LogOutput::Stdout]);
+    assert_eq!(c.auto_compaction, super::super::AutoCompaction::Periodic(Duration::from_secs(3600)));
     assert!(!c.pre_vote && c.socket.reuse_port && c.features.compact_hash_check);
     assert!(c.cors.admits("http://a:1") && !c.cors.admits("http://b:1"));
     assert!(c.host_whitelist.admits("a") && !c.host_whitelist.admits("c"));
@@ -103,63 +81,27 @@ fn values_and_sections() {
 #[test]
 fn types_are_strict() {
     for (text, part) in [
-        (
-            "grpc-keepalive-timeout: 5s\n",
-            "whole nanoseconds, such as 5000000000 for 5s",
-        ),
-        (
-            "election-timeout: \"1000\"\n",
-            "invalid value \"1000\" for election-timeout",
-        ),
+        ("grpc-keepalive-timeout: 5s\n", "whole nanoseconds, such as 5000000000 for 5s"),
+        ("election-timeout: \"1000\"\n", "invalid value \"1000\" for election-timeout"),
         ("log-outputs: stderr\n", "a list of texts, such as [stderr]"),
         ("name: 5\n", "in quotes where it looks like a number"),
-        (
-            "auto-compaction-retention: 5\n",
-            "in quotes where it looks like a number",
-        ),
+        ("auto-compaction-retention: 5\n", "in quotes where it looks like a number"),
         ("pre-vote: \"true\"\n", "allowed: true or false"),
-        (
-            "max-txn-ops: 1.5\n",
-            "invalid value \"1.5\" for max-txn-ops",
-        ),
+        ("max-txn-ops: 1.5\n", "invalid value \"1.5\" for max-txn-ops"),
         ("max-txn-ops: -1\n", "value out of range"),
         ("max-concurrent-streams: 4294967296\n", "value out of range"),
-        (
-            "listen-peer-urls: foo\n",
-            "URL scheme must be http, https, unix, or unixs: foo",
-        ),
-        (
-            "feature-gates: Foo=true\n",
-            "unrecognized feature gate: Foo",
-        ),
+        ("listen-peer-urls: foo\n", "URL scheme must be http, https, unix, or unixs: foo"),
+        ("feature-gates: Foo=true\n", "unrecognized feature gate: Foo"),
         ("initial-cluster-state: foo\n", "allowed: new or existing"),
         ("socket-options:\n  reuse-port: 5\n", "socket-reuse-port"),
         ("a: [\n", "config file"),
         ("- a\n", "a mapping of settings is expected"),
-        (
-            "experimental-corrupt-check-time: 1\ncorrupt-check-time: 2\n",
-            "please use --corrupt-check-time only",
-        ),
-        (
-            "discovery-config:\n  token: x\n",
-            "cluster discovery is not in this version",
-        ),
-        (
-            "client-transport-security:\n  cert-file: /c\n",
-            "TLS is not in this version",
-        ),
-        (
-            "peer-transport-security:\n  auto-tls: true\n",
-            "--peer-auto-tls",
-        ),
-        (
-            "peer-transport-security:\n  allowed-cn: [x]\n",
-            "--peer-cert-allowed-cn",
-        ),
-        (
-            "client-transport-security:\n  allowed-hostname: [x]\n",
-            "--client-cert-allowed-hostname",
-        ),
+        ("experimental-corrupt-check-time: 1\ncorrupt-check-time: 2\n", "please use --corrupt-check-time only"),
+        ("discovery-config:\n  token: x\n", "cluster discovery is not in this version"),
+        ("client-transport-security:\n  cert-file: /c\n", "TLS is not in this version"),
+        ("peer-transport-security:\n  auto-tls: true\n", "--peer-auto-tls"),
+        ("peer-transport-security:\n  allowed-cn: [x]\n", "--peer-cert-allowed-cn"),
+        ("client-transport-security:\n  allowed-hostname: [x]\n", "--client-cert-allowed-hostname"),
         // etcd passes over these silently, because they belong into a section: that would be no TLS at all.
         ("cert-file: /c\n", "TLS is not in this version"),
     ] {
@@ -172,12 +114,7 @@ fn types_are_strict() {
 #[test]
 fn a_missing_file_is_named() {
     let error = with_env(&[], &["--config-file=/nowhere/k.yml"]).expect_err("missing");
-    assert!(
-        error
-            .to_string()
-            .starts_with("config file /nowhere/k.yml: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("config file /nowhere/k.yml: "), "{error}");
 }
 
 #[test]

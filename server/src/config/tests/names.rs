@@ -153,16 +153,8 @@ fn every_flag_of_etcd_is_known() {
 fn help_and_reference_name_every_flag() {
     let (help, reference) = (super::super::help(), super::super::reference());
     for flag in table::all() {
-        assert!(
-            help.contains(&format!("\n  --{} '", flag.name)),
-            "{}",
-            flag.name
-        );
-        assert!(
-            reference.contains(&format!("\n| `--{}` |", flag.name)),
-            "{}",
-            flag.name
-        );
+        assert!(help.contains(&format!("\n  --{} '", flag.name)), "{}", flag.name);
+        assert!(reference.contains(&format!("\n| `--{}` |", flag.name)), "{}", flag.name);
     }
 }
 

@@ -11,31 +11,16 @@ fn the_defaults_are_etcds() {
     assert_eq!(c.name, "default");
     assert_eq!(c.data_dir.to_str(), Some("default.etcd"));
     assert_eq!(c.initial_cluster, "default=http://localhost:2380");
-    assert_eq!(
-        super::super::join_urls(&c.listen_client_urls),
-        "http://localhost:2379"
-    );
-    assert_eq!(
-        super::super::join_urls(&c.advertise_client_urls),
-        "http://localhost:2379"
-    );
-    assert_eq!(
-        super::super::join_urls(&c.listen_peer_urls),
-        "http://localhost:2380"
-    );
+    assert_eq!(super::super::join_urls(&c.listen_client_urls), "http://localhost:2379");
+    assert_eq!(super::super::join_urls(&c.advertise_client_urls), "http://localhost:2379");
+    assert_eq!(super::super::join_urls(&c.listen_peer_urls), "http://localhost:2380");
     assert_eq!(c.heartbeat_interval, Duration::from_millis(100));
     assert_eq!(c.election_timeout, Duration::from_secs(1));
     assert_eq!(c.quota_backend_bytes, Some(2 << 30));
-    assert_eq!(
-        (c.snapshot_count, c.snapshot_catchup_entries),
-        (10_000, 5_000)
-    );
+    assert_eq!((c.snapshot_count, c.snapshot_catchup_entries), (10_000, 5_000));
     assert_eq!((c.max_txn_ops, c.max_request_bytes), (128, 1_572_864));
     assert_eq!(c.max_concurrent_streams, u32::MAX);
-    assert_eq!(
-        (c.compaction_batch_limit, c.compaction_sleep_interval),
-        (1000, Duration::from_millis(10))
-    );
+    assert_eq!((c.compaction_batch_limit, c.compaction_sleep_interval), (1000, Duration::from_millis(10)));
     assert_eq!(c.watch_progress_notify_interval, Duration::from_secs(600));
     assert_eq!(c.warning_unary_request_duration, Duration::from_millis(300));
     assert_eq!(c.warning_apply_duration, Duration::from_millis(100));
@@ -75,18 +60,12 @@ fn a_malformed_line_ends_with_2() {
         ),
         (&["---x"], "bad flag syntax: ---x"),
         (&["-=x"], "bad flag syntax: -=x"),
-        (
-            &["--heartbeat-interval"],
-            "flag needs an argument: -heartbeat-interval",
-        ),
+        (&["--heartbeat-interval"], "flag needs an argument: -heartbeat-interval"),
         (
             &["--heartbeat-interval", "abc"],
             r#"invalid value "abc" for flag -heartbeat-interval: parse error (allowed: a whole number from 0)"#,
         ),
-        (
-            &["--pre-vote=maybe"],
-            r#"invalid boolean value "maybe" for -pre-vote: parse error (allowed: true or false)"#,
-        ),
+        (&["--pre-vote=maybe"], r#"invalid boolean value "maybe" for -pre-vote: parse error (allowed: true or false)"#),
         (
             &["--grpc-keepalive-timeout=5"],
             r#"invalid value "5" for flag -grpc-keepalive-timeout: parse error (allowed: a duration such as 300ms, 5s or 1h30m)"#,
@@ -107,10 +86,7 @@ fn a_malformed_line_ends_with_2() {
             &["--feature-gates=Foo=true"],
             r#"invalid value "Foo=true" for flag -feature-gates: unrecognized feature gate: Foo (allowed: Name=true|false pairs, comma-separated)"#,
         ),
-        (
-            &["--runtime=x"],
-            r#"invalid value "x" for flag -runtime: invalid value (allowed: local or multi)"#,
-        ),
+        (&["--runtime=x"], r#"invalid value "x" for flag -runtime: invalid value (allowed: local or multi)"#),
     ] {
         assert_eq!(fails(args), (message.to_owned(), 2), "{args:?}");
     }
@@ -118,20 +94,11 @@ fn a_malformed_line_ends_with_2() {
 
 #[test]
 fn a_word_is_no_flag() {
-    assert_eq!(
-        fails(&["foo"]),
-        (r#""foo" is not a valid flag"#.to_owned(), 1)
-    );
-    assert_eq!(
-        fails(&["--name=x", "--", "foo"]),
-        (r#""foo" is not a valid flag"#.to_owned(), 1)
-    );
+    assert_eq!(fails(&["foo"]), (r#""foo" is not a valid flag"#.to_owned(), 1));
+    assert_eq!(fails(&["--name=x", "--", "foo"]), (r#""foo" is not a valid flag"#.to_owned(), 1));
     assert_eq!(fails(&["-"]), (r#""-" is not a valid flag"#.to_owned(), 1));
     // A switch takes no second word.
-    assert_eq!(
-        fails(&["--pre-vote", "false"]),
-        (r#""false" is not a valid flag"#.to_owned(), 1)
-    );
+    assert_eq!(fails(&["--pre-vote", "false"]), (r#""false" is not a valid flag"#.to_owned(), 1));
 }
 
 #[test]
@@ -140,36 +107,19 @@ fn help_and_version_come_first() {
         let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
         Command::parse(&args, &Surroundings::none())
     };
-    for args in [
-        &["-h"][..],
-        &["--help"],
-        &["-help"],
-        &["--name=x", "--help", "--bogus"],
-    ] {
+    for args in [&["-h"][..], &["--help"], &["-help"], &["--name=x", "--help", "--bogus"]] {
         assert!(matches!(parse(args), Ok(Command::Help(_))), "{args:?}");
     }
-    for args in [
-        &["--version"][..],
-        &["-version"],
-        &["--election-timeout=1", "--version"],
-    ] {
+    for args in [&["--version"][..], &["-version"], &["--election-timeout=1", "--version"]] {
         assert!(matches!(parse(args), Ok(Command::Version)), "{args:?}");
     }
-    assert!(matches!(
-        parse(&["--bogus", "--help"]),
-        Err(ConfigError::UnknownFlag { .. })
-    ));
+    assert!(matches!(parse(&["--bogus", "--help"]), Err(ConfigError::UnknownFlag { .. })));
 }
 
 #[test]
 fn the_environment_fills_in() {
     let c = with_env(
-        &[
-            ("ETCD_NAME", "b"),
-            ("ETCD_ELECTION_TIMEOUT", "2000"),
-            ("KEEPSTONE_RUNTIME", "multi"),
-            ("ETCD_WAL_DIR", ""),
-        ],
+        &[("ETCD_NAME", "b"), ("ETCD_ELECTION_TIMEOUT", "2000"), ("KEEPSTONE_RUNTIME", "multi"), ("ETCD_WAL_DIR", "")],
         &["--data-dir=/d"],
     )
     .expect("valid");
@@ -185,8 +135,7 @@ fn the_environment_fills_in() {
 #[test]
 fn a_variable_beside_its_flag_is_a_conflict() {
     for env in [("ETCD_NAME", "a"), ("ETCD_NAME", "b"), ("ETCD_NAME", "")] {
-        let error = with_env(&[env, ("ETCD_ELECTION_TIMEOUT", "x")], &["--name", "a"])
-            .expect_err("conflict");
+        let error = with_env(&[env, ("ETCD_ELECTION_TIMEOUT", "x")], &["--name", "a"]).expect_err("conflict");
         assert_eq!(
             error.to_string(),
             "conflicting environment variable is shadowed by corresponding command-line flag \
@@ -226,24 +175,12 @@ fn unknown_variables_are_told() {
             _ => None,
         })
         .collect();
-    assert_eq!(
-        unknown,
-        [
-            "ETCD_FOO=a",
-            "ETCD_VERSION=true",
-            "KEEPSTONE_NAME=x",
-            "ETCD_ROOT_PASSWORD=(hidden)"
-        ]
-    );
+    assert_eq!(unknown, ["ETCD_FOO=a", "ETCD_VERSION=true", "KEEPSTONE_NAME=x", "ETCD_ROOT_PASSWORD=(hidden)"]);
 }
 
 #[test]
 fn the_old_lease_variable_works() {
-    let c = with_env(
-        &[("ETCD_EXPERIMENTAL_ENABLE_LEASE_CHECKPOINT", "true")],
-        &[],
-    )
-    .expect("valid");
+    let c = with_env(&[("ETCD_EXPERIMENTAL_ENABLE_LEASE_CHECKPOINT", "true")], &[]).expect("valid");
     assert!(c.features.lease_checkpoint && !c.features.lease_checkpoint_persist);
     assert!(c.notices.contains(&Notice::CheckpointWithoutPersist));
 }
