@@ -1,13 +1,47 @@
 package differential
 
 import (
+	"bytes"
 	"context"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 )
 
-func (w *world) txn() request { return txnCall(w.txnRequest(3, w.keyOnce())) }
+func (w *world) txn() request {
+	r := w.txnRequest(3, w.keyOnce())
+	if deletesToTheEnd(r) {
+		keepNothing(r)
+	}
+	return txnCall(r)
+}
+
+// deletesToTheEnd says whether an open-ended range is deleted anywhere in the transaction. etcd does not count such a
+// range when it looks for keys named twice, so a put of a deleted key may follow.
+func deletesToTheEnd(r *pb.TxnRequest) bool {
+	for _, op := range slices.Concat(r.Success, r.Failure) {
+		if bytes.Equal(op.GetRequestDeleteRange().GetRangeEnd(), []byte{0}) {
+			return true
+		}
+		if inner := op.GetRequestTxn(); inner != nil && deletesToTheEnd(inner) {
+			return true
+		}
+	}
+	return false
+}
+
+// keepNothing lets no put keep what its key had: where the transaction has just deleted the key, etcd 3.6.16 panics.
+func keepNothing(r *pb.TxnRequest) {
+	for _, op := range slices.Concat(r.Success, r.Failure) {
+		if put := op.GetRequestPut(); put != nil {
+			put.IgnoreValue, put.IgnoreLease = false, false
+		}
+		if inner := op.GetRequestTxn(); inner != nil {
+			keepNothing(inner)
+		}
+	}
+}
 
 // keyOnce hands out keys that are mostly new to the transaction: a key given twice fails it, which is worth a look
 // now and then only.
