@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 )
 
 // events reads n events and wants every revision's events in one response, in order.
@@ -199,8 +200,8 @@ func TestManyWatches(t *testing.T) {
 	one := server.Client()
 	channels := make([]clientv3.WatchChan, watches)
 	for i := range channels {
-		// A context of its own value gives a watch a stream of its own: 20 streams, 100 watches on each.
-		streamed := clientv3.WithRequireLeader(context.WithValue(ctx, streamKey{}, i%20))
+		// The client opens a stream for each set of metadata: 400 streams, five watches on each.
+		streamed := metadata.AppendToOutgoingContext(ctx, "stream", fmt.Sprint(i%400))
 		channels[i] = one.Watch(streamed, fmt.Sprintf("many/%04d", i), clientv3.WithRev(1))
 	}
 	for i := 0; i < watches; i += 100 {
@@ -213,6 +214,23 @@ func TestManyWatches(t *testing.T) {
 	for i, watch := range channels {
 		require.Equal(t, []string{fmt.Sprintf("PUT many/%04d=%d @%d", i, i, 2+i/100)}, describe(events(t, watch, 1)))
 	}
+	// The connection has room for other calls beside them.
+	must(one.Put(ctx, "many/0000", "again"))(t)
+	require.Equal(t, "again", string(events(t, channels[0], 1)[0].Kv.Value))
 }
 
-type streamKey struct{}
+// TestManyWatchesOnOneStream holds as many on one stream.
+func TestManyWatchesOnOneStream(t *testing.T) {
+	ctx, _, client := start(t)
+	const watches = 2000
+	channels := make([]clientv3.WatchChan, watches)
+	for i := range channels {
+		channels[i] = client.Watch(ctx, "one/", clientv3.WithPrefix(), clientv3.WithRev(2))
+	}
+	for i := range 5 {
+		must(client.Put(ctx, "one/key", fmt.Sprint(i)))(t)
+	}
+	for _, watch := range channels {
+		require.Equal(t, "PUT one/key=4 @6", describe(events(t, watch, 5))[4])
+	}
+}

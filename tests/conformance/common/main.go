@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -23,9 +24,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, inside(os.Args[2:]))
 		os.Exit(1)
 	}
-	server := flag.String("server", os.Getenv("KEEPSTONE_BIN"), "binary to run as etcd")
-	tools := flag.String("tools", os.Getenv("ETCD_TOOLS"), "directory filled by build-tools.sh")
-	list := flag.String("list", "tests.txt", "which tests to run and which not")
+	here := sourceDir()
+	root := filepath.Join(here, "..", "..", "..")
+	server := flag.String("server", env("KEEPSTONE_BIN", filepath.Join(root, "target/debug/keepstone")), "binary to run as etcd")
+	tools := flag.String("tools", env("ETCD_TOOLS", filepath.Join(root, "target/etcd-tools")), "directory filled by build-tools.sh")
+	list := flag.String("list", filepath.Join(here, "tests.txt"), "which tests to run and which not")
 	jobs := flag.Int("jobs", 2, "tests at once")
 	only := flag.String("run", "", "run only the lines that match this expression")
 	logs := flag.String("logs", "", "keep each test's output in this directory")
@@ -36,10 +39,20 @@ func main() {
 	}
 }
 
-func run(server, tools, list, only, logs string, jobs int) error {
-	if server == "" || tools == "" {
-		return errors.New("-server and -tools (or KEEPSTONE_BIN and ETCD_TOOLS) are needed")
+// sourceDir is where this file is, whatever directory the program is started in.
+func sourceDir() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Dir(file)
+}
+
+func env(name, fallback string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
 	}
+	return fallback
+}
+
+func run(server, tools, list, only, logs string, jobs int) error {
 	plan, err := readPlan(list)
 	if err != nil {
 		return err
@@ -93,7 +106,9 @@ func newSuite(server, tools string) (*suite, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "go.etcd.io/etcd/tests/v3").Output()
+	find := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "go.etcd.io/etcd/tests/v3")
+	find.Dir = sourceDir()
+	dir, err := find.Output()
 	if err != nil {
 		return nil, fmt.Errorf("finding etcd's tests: %w", err)
 	}

@@ -141,7 +141,7 @@ func TestGuide(t *testing.T) {
 		same(t, reference, subject, c.input, strings.Fields(c.args)...)
 	}
 
-	status := regexp.MustCompile(`^SERVER, [0-9a-f]+, 3\.6\.\d+, 3\.6\.0, .*, true, false, \d+, \d+, \d+, , , false, \d*`)
+	status := regexp.MustCompile(`^SERVER, [0-9a-f]+, 3\.6\.\d+, 3\.6\.0, .*, true, false, \d+, \d+, \d+, , , false\n$`)
 	for _, c := range []ctl{reference, subject} {
 		out := strings.ReplaceAll(c.ok("endpoint", "status"), c.server.Addr, "SERVER")
 		require.Regexp(t, status, out)
