@@ -44,7 +44,7 @@ pub fn doors(ctx: &Arc<Context>) -> AllDoors {
     let grpc = Arc::new(grpc(ctx));
     let mut client_http = http::client_router(ctx);
     if ctx.config.enable_grpc_gateway {
-        client_http = client_http.merge(gateway::router(ctx));
+        client_http = client_http.merge(gateway::router(&grpc, ctx.config.max_request_bytes));
     }
     let client_http = http::with_access_rules(ctx, client_http);
     AllDoors {

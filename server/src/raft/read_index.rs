@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use keepstone_state::Error;
 use openraft::ReadPolicy;
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::error::{LinearizableReadError, RaftError};
 use tokio::sync::mpsc;
 
 use super::types::Raft;
 use crate::lanes::{Lanes, Waiter};
+
+/// How long a refused confirmation rests when nothing changes.
+const RETRY: Duration = Duration::from_millis(50);
 
 type Outcome = Result<(), Error>;
 
@@ -61,11 +65,19 @@ impl Confirmer {
     }
 }
 
+/// Asks anew, with a request of its own each time, until leadership is confirmed: as in etcd a read waits for a leader,
+/// and its own timeout ends the wait.
 async fn confirm(raft: &Raft) -> Outcome {
-    match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-        Ok(_) => Ok(()),
-        Err(RaftError::Fatal(_)) => Err(Error::Stopped),
-        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => Err(Error::NoLeader),
-        Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(Error::LeaderChanged),
+    let mut changes = raft.metrics();
+    loop {
+        match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+            Ok(_) => return Ok(()),
+            Err(RaftError::Fatal(_)) => return Err(Error::Stopped),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_))) => {
+                if tokio::time::timeout(RETRY, changes.changed()).await.is_ok_and(|changed| changed.is_err()) {
+                    return Err(Error::Stopped);
+                }
+            }
+        }
     }
 }
