@@ -39,11 +39,7 @@ impl RecordStore {
     pub(crate) fn write_dirty(&self, background: &mut Background) -> Result<(), StoreError> {
         let mut left = self.layout.read().dirty.runs();
         while left > 0 {
-            let work = self
-                .layout
-                .write()
-                .dirty
-                .next_work(self.options.batch_bytes);
+            let work = self.layout.write().dirty.next_work(self.options.batch_bytes);
             let Some(work) = work else {
                 break;
             };
@@ -61,10 +57,7 @@ impl RecordStore {
         } else {
             pack(&work.records, self.options.chunk_bytes)
         };
-        let infos: Vec<_> = chunks
-            .iter()
-            .map(|chunk| (chunk.first, ChunkInfo::of(chunk)))
-            .collect();
+        let infos: Vec<_> = chunks.iter().map(|chunk| (chunk.first, ChunkInfo::of(chunk))).collect();
         let batch = batch(chunks, work);
         let structure = self.structure.lock();
         self.store.write(batch)?;
@@ -76,8 +69,7 @@ impl RecordStore {
             layout.directory.set_dead(first, dead);
         }
         layout.dirty.written(work, tail);
-        self.dirty_bytes
-            .store(layout.dirty.bytes(), Ordering::Relaxed);
+        self.dirty_bytes.store(layout.dirty.bytes(), Ordering::Relaxed);
         drop((layout, structure));
         self.keep_recent(&work.records[..work.records.len() - tail]);
         Ok(())
@@ -104,10 +96,8 @@ pub(crate) fn pack(records: &[Record], limit: usize) -> (Vec<Packed>, usize) {
         builder.push(record);
     }
     chunks.push(builder.finish());
-    let open = chunks
-        .last()
-        .filter(|last| last.bytes.len() < limit - limit / 8)
-        .map_or(0, |last| last.records as usize);
+    let open =
+        chunks.last().filter(|last| last.bytes.len() < limit - limit / 8).map_or(0, |last| last.records as usize);
     (chunks, open)
 }
 
@@ -135,7 +125,5 @@ pub(crate) fn put_chunks(batch: &mut Batch, chunks: Vec<Packed>) {
 
 /// A batch writes a key once: of several writes of a row the last.
 fn last_writes(rows: &[TableWrite]) -> BTreeMap<&[u8], Option<&[u8]>> {
-    rows.iter()
-        .map(|row| (&row.key[..], row.value.as_deref()))
-        .collect()
+    rows.iter().map(|row| (&row.key[..], row.value.as_deref())).collect()
 }

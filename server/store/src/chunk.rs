@@ -67,8 +67,8 @@ impl Builder {
         }
         self.last = record.at;
         self.data.extend_from_slice(record.kv.raw());
-        let main = u32::try_from(record.at.main - self.first.main)
-            .expect("has_room keeps a chunk's revisions within 32 bits");
+        let main =
+            u32::try_from(record.at.main - self.first.main).expect("has_room keeps a chunk's revisions within 32 bits");
         let sub = u32::try_from(record.at.sub).expect("a transaction has under 2^32 changes");
         let end = u32::try_from(self.data.len())
             .ok()
@@ -94,12 +94,7 @@ impl Builder {
         bytes[..4].copy_from_slice(&crc.to_le_bytes());
         self.slots.clear();
         self.data.clear();
-        Packed {
-            first: self.first,
-            last: self.last,
-            records,
-            bytes,
-        }
+        Packed { first: self.first, last: self.last, records, bytes }
     }
 }
 
@@ -141,11 +136,7 @@ impl Chunk {
             return Err(format!("layout {version} is not known"));
         }
         let records = read_u32(&bytes, 8) as usize;
-        let chunk = Self {
-            first,
-            records,
-            bytes,
-        };
+        let chunk = Self { first, records, bytes };
         chunk.check_slots()?;
         Ok(chunk)
     }
@@ -168,11 +159,7 @@ impl Chunk {
             }
             from = end;
         }
-        if from == data {
-            Ok(())
-        } else {
-            Err("bytes after the last record".to_owned())
-        }
+        if from == data { Ok(()) } else { Err("bytes after the last record".to_owned()) }
     }
 
     pub fn first(&self) -> Revision {
@@ -196,10 +183,7 @@ impl Chunk {
     }
 
     fn at(&self, index: usize) -> Revision {
-        Revision::new(
-            self.first.main + i64::from(self.slot(index, 0)),
-            i64::from(self.slot(index, 4)),
-        )
+        Revision::new(self.first.main + i64::from(self.slot(index, 0)), i64::from(self.slot(index, 4)))
     }
 
     fn end(&self, index: usize) -> usize {
@@ -243,21 +227,13 @@ impl Chunk {
     /// When its bytes are no canonical key-value.
     pub fn record(&self, index: usize) -> Result<Record, String> {
         let entry = self.entry(index);
-        let kv = KeyValue::from_canonical(self.bytes.slice_ref(entry.kv))
-            .map_err(|error| error.to_string())?;
-        Ok(Record {
-            at: entry.at,
-            tombstone: entry.tombstone,
-            prev: None,
-            kv,
-        })
+        let kv = KeyValue::from_canonical(self.bytes.slice_ref(entry.kv)).map_err(|error| error.to_string())?;
+        Ok(Record { at: entry.at, tombstone: entry.tombstone, prev: None, kv })
     }
 }
 
 fn read_u32(bytes: &[u8], at: usize) -> u32 {
-    let part = bytes[at..at + 4]
-        .try_into()
-        .expect("a slice of four is four bytes");
+    let part = bytes[at..at + 4].try_into().expect("a slice of four is four bytes");
     u32::from_le_bytes(part)
 }
 
@@ -271,12 +247,7 @@ mod tests {
             at: Revision::new(main, sub),
             tombstone: value.is_empty(),
             prev: None,
-            kv: KeyValue::new(&KeyValueParts {
-                key: b"k",
-                mod_revision: main,
-                value,
-                ..KeyValueParts::default()
-            }),
+            kv: KeyValue::new(&KeyValueParts { key: b"k", mod_revision: main, value, ..KeyValueParts::default() }),
         }
     }
 
@@ -316,10 +287,7 @@ mod tests {
         for bit in 0..packed.bytes.len() * 8 {
             let mut bytes = packed.bytes.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                Chunk::check(packed.first, bytes.into()).is_err(),
-                "bit {bit}"
-            );
+            assert!(Chunk::check(packed.first, bytes.into()).is_err(), "bit {bit}");
         }
         let other = Revision::new(8, 0);
         assert!(Chunk::check(other, packed.bytes.into()).is_err());

@@ -53,9 +53,7 @@ impl ChunkInfo {
         if row.len() != ROW {
             return None;
         }
-        let u32_at = |at: usize| -> Option<u32> {
-            Some(u32::from_le_bytes(row.get(at..at + 4)?.try_into().ok()?))
-        };
+        let u32_at = |at: usize| -> Option<u32> { Some(u32::from_le_bytes(row.get(at..at + 4)?.try_into().ok()?)) };
         let crc = crc32c::crc32c_append(crc32c::crc32c(&revision_bytes(first)), &row[..20]);
         if crc != u32_at(20)? {
             return None;
@@ -133,15 +131,11 @@ impl Directory {
 
     /// The chunks that start at or after `from`, in order.
     pub fn from(&self, from: Revision) -> impl Iterator<Item = (Revision, ChunkInfo)> + '_ {
-        self.chunks
-            .range(from..)
-            .map(|(first, info)| (*first, *info))
+        self.chunks.range(from..).map(|(first, info)| (*first, *info))
     }
 
     pub fn last(&self) -> Option<(Revision, ChunkInfo)> {
-        self.chunks
-            .last_key_value()
-            .map(|(first, info)| (*first, *info))
+        self.chunks.last_key_value().map(|(first, info)| (*first, *info))
     }
 
     pub fn len(&self) -> usize {
@@ -162,12 +156,7 @@ mod tests {
     use super::*;
 
     fn info(last: i64) -> ChunkInfo {
-        ChunkInfo {
-            last: Revision::new(last, 2),
-            records: 10,
-            dead: 0,
-            bytes: 1000,
-        }
+        ChunkInfo { last: Revision::new(last, 2), records: 10, dead: 0, bytes: 1000 }
     }
 
     #[test]
@@ -204,15 +193,8 @@ mod tests {
         let mut directory = Directory::default();
         directory.put(Revision::new(1, 0), info(5));
         directory.put(Revision::new(7, 0), info(9));
-        let start = |at| {
-            directory
-                .at_or_after(Revision::new(at, 0))
-                .map(|(first, _)| first.main)
-        };
-        assert_eq!(
-            (start(0), start(5), start(6), start(10)),
-            (Some(1), Some(1), Some(7), None)
-        );
+        let start = |at| directory.at_or_after(Revision::new(at, 0)).map(|(first, _)| first.main);
+        assert_eq!((start(0), start(5), start(6), start(10)), (Some(1), Some(1), Some(7), None));
         assert!(directory.spanning(Revision::new(6, 0)).is_none());
     }
 }

@@ -73,14 +73,9 @@ impl Dirty {
 
     /// Adds a run. Its records come after all that are here.
     pub fn append(&mut self, records: Vec<Record>, tables: Vec<TableWrite>, applied: Bytes) {
-        let rows = tables
-            .iter()
-            .map(|row| row.key.len() + row.value.as_ref().map_or(0, Vec::len) + ROW_OVERHEAD);
+        let rows = tables.iter().map(|row| row.key.len() + row.value.as_ref().map_or(0, Vec::len) + ROW_OVERHEAD);
         let bytes = rows.sum::<usize>() + records.iter().map(record_bytes).sum::<usize>();
-        let payload = records
-            .iter()
-            .map(|record| record.kv.raw().len() + SLOT)
-            .sum();
+        let payload = records.iter().map(|record| record.kv.raw().len() + SLOT).sum();
         self.bytes += bytes;
         self.payload += payload;
         match self.runs.back_mut() {
@@ -91,14 +86,7 @@ impl Dirty {
                 run.tables.extend(tables);
                 run.applied = applied;
             }
-            _ => self.runs.push_back(Run {
-                records: records.len(),
-                bytes,
-                payload,
-                tables,
-                applied,
-                sealed: false,
-            }),
+            _ => self.runs.push_back(Run { records: records.len(), bytes, payload, tables, applied, sealed: false }),
         }
         self.records.extend(records);
     }
@@ -157,10 +145,7 @@ impl Dirty {
 
     /// The first revision of the open tail chunk.
     pub fn open_tail(&self) -> Option<Revision> {
-        self.records
-            .front()
-            .filter(|_| self.tail > 0)
-            .map(|record| record.at)
+        self.records.front().filter(|_| self.tail > 0).map(|record| record.at)
     }
 
     /// Whether the record at `at`, if it exists, is here.
@@ -169,10 +154,7 @@ impl Dirty {
     }
 
     pub fn get(&self, at: Revision) -> Option<&Record> {
-        let index = self
-            .records
-            .binary_search_by(|record| record.at.cmp(&at))
-            .ok()?;
+        let index = self.records.binary_search_by(|record| record.at.cmp(&at)).ok()?;
         self.records.get(index)
     }
 

@@ -13,26 +13,14 @@ pub enum StoreError {
     Open { path: PathBuf, why: String },
     /// Reading, writing or flushing failed.
     #[error("store {}: {doing}: {why}", path.display())]
-    Io {
-        path: PathBuf,
-        doing: &'static str,
-        why: String,
-    },
+    Io { path: PathBuf, doing: &'static str, why: String },
     /// The store was written in a format that this program does not know.
     #[error("store {}: format {found}, this program reads format {known}", path.display())]
-    Format {
-        path: PathBuf,
-        found: u32,
-        known: u32,
-    },
+    Format { path: PathBuf, found: u32, known: u32 },
     /// The store answered, but what it holds can't be right.
     #[error("store {} is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: String },
     /// A chunk of records fails its check.
     #[error("store {} is damaged: the chunk from {}/{}: {why}", path.display(), first.main, first.sub)]
-    DamagedChunk {
-        path: PathBuf,
-        first: Revision,
-        why: String,
-    },
+    DamagedChunk { path: PathBuf, first: Revision, why: String },
 }

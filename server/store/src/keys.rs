@@ -37,8 +37,7 @@ pub(crate) fn revision_bytes(at: Revision) -> [u8; REVISION_BYTES] {
 pub(crate) fn parse_revision(bytes: &[u8]) -> Option<Revision> {
     let (main, rest) = bytes.split_first_chunk::<8>()?;
     let (sub, rest) = rest.split_first_chunk::<8>()?;
-    rest.is_empty()
-        .then(|| Revision::new(i64::from_be_bytes(*main), i64::from_be_bytes(*sub)))
+    rest.is_empty().then(|| Revision::new(i64::from_be_bytes(*main), i64::from_be_bytes(*sub)))
 }
 
 fn prefixed(prefix: u8, rest: &[u8]) -> Vec<u8> {

@@ -11,7 +11,9 @@ mod checkpoint;
 mod chunk;
 mod directory;
 mod dirty;
+mod disk_store;
 mod error;
+mod heap;
 mod keys;
 mod record_store;
 mod rewrite;
@@ -20,6 +22,7 @@ mod sled_store;
 mod store;
 pub mod testing;
 
+pub use disk_store::{DiskOptions, DiskStore};
 pub use error::StoreError;
 pub use record_store::{Opened, Options, RecordStore, Sizes};
 pub use rewrite::Rewritten;

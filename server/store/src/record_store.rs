@@ -39,12 +39,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            cache_bytes: 64 << 20,
-            dirty_limit_bytes: 128 << 20,
-            chunk_bytes: 64 << 10,
-            batch_bytes: 512 << 10,
-        }
+        Self { cache_bytes: 64 << 20, dirty_limit_bytes: 128 << 20, chunk_bytes: 64 << 10, batch_bytes: 512 << 10 }
     }
 }
 
@@ -129,14 +124,9 @@ impl RecordStore {
     ///
     /// # Errors
     /// When the store can't be read, has another format, or its rows make no sense together.
-    pub fn open(
-        store: Arc<dyn Store>,
-        options: Options,
-    ) -> Result<(Arc<Self>, Opened), StoreError> {
+    pub fn open(store: Arc<dyn Store>, options: Options) -> Result<(Arc<Self>, Opened), StoreError> {
         check_format(store.as_ref())?;
-        let applied = store
-            .get(keys::APPLIED_KEY)?
-            .map(|mark| Bytes::copy_from_slice(&mark));
+        let applied = store.get(keys::APPLIED_KEY)?.map(|mark| Bytes::copy_from_slice(&mark));
         let mut layout = Layout {
             dirty: Dirty::new(options.batch_bytes / 8),
             directory: read_directory(store.as_ref())?,
@@ -144,19 +134,13 @@ impl RecordStore {
             table_bytes: 0,
         };
         store.scan(keys::TABLE_RANGE, &mut |key, value| {
-            layout.write_row(&TableWrite {
-                key: key[1..].to_vec(),
-                value: Some(value.to_vec()),
-            });
+            layout.write_row(&TableWrite { key: key[1..].to_vec(), value: Some(value.to_vec()) });
             ControlFlow::Continue(())
         })?;
         let tables = &layout.tables;
         let opened = Opened {
             applied: applied.clone(),
-            tables: tables
-                .iter()
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect(),
+            tables: tables.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         };
         let records = Self {
             store,
@@ -164,10 +148,7 @@ impl RecordStore {
             options,
             layout: RwLock::new(layout),
             structure: Mutex::default(),
-            background: Mutex::new(Background {
-                written: applied,
-                ..Background::default()
-            }),
+            background: Mutex::new(Background { written: applied, ..Background::default() }),
             dirty_bytes: AtomicUsize::new(0),
         };
         Ok((Arc::new(records), opened))
@@ -182,19 +163,14 @@ impl RecordStore {
         let mut layout = self.layout.write();
         let mut last = layout.last_revision();
         for record in &records {
-            assert!(
-                last.is_none_or(|last| last < record.at),
-                "record {:?} is appended after {last:?}",
-                record.at
-            );
+            assert!(last.is_none_or(|last| last < record.at), "record {:?} is appended after {last:?}", record.at);
             last = Some(record.at);
         }
         for row in &tables {
             layout.write_row(row);
         }
         layout.dirty.append(records, tables, applied);
-        self.dirty_bytes
-            .store(layout.dirty.bytes(), Ordering::Relaxed);
+        self.dirty_bytes.store(layout.dirty.bytes(), Ordering::Relaxed);
     }
 
     /// The row of a small table as the last append left it.
@@ -245,6 +221,21 @@ impl RecordStore {
         self.layout.read().directory.len()
     }
 
+    /// [`Sizes::total_bytes`], without asking the file system.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        let layout = self.layout.read();
+        layout.directory.bytes() + layout.table_bytes + layout.dirty.payload() as u64
+    }
+
+    /// [`Sizes::live_bytes`], without asking the file system.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        let layout = self.layout.read();
+        let total = layout.directory.bytes() + layout.table_bytes + layout.dirty.payload() as u64;
+        total - layout.directory.dead_bytes()
+    }
+
     /// What the records and tables take. `disk_bytes` asks the file system.
     ///
     /// # Errors
@@ -254,11 +245,7 @@ impl RecordStore {
         let layout = self.layout.read();
         let unwritten = layout.dirty.payload() as u64;
         let total_bytes = layout.directory.bytes() + layout.table_bytes + unwritten;
-        Ok(Sizes {
-            total_bytes,
-            live_bytes: total_bytes - layout.directory.dead_bytes(),
-            disk_bytes,
-        })
+        Ok(Sizes { total_bytes, live_bytes: total_bytes - layout.directory.dead_bytes(), disk_bytes })
     }
 
     /// The chunk stored under `first`, checked; `None` if there is none.
@@ -266,17 +253,11 @@ impl RecordStore {
         let Some(bytes) = self.store.get(&keys::chunk_key(first))? else {
             return Ok(None);
         };
-        Chunk::check(first, bytes)
-            .map(Some)
-            .map_err(|why| self.damaged_chunk(first, why))
+        Chunk::check(first, bytes).map(Some).map_err(|why| self.damaged_chunk(first, why))
     }
 
     pub(crate) fn damaged_chunk(&self, first: Revision, why: impl Into<String>) -> StoreError {
-        StoreError::DamagedChunk {
-            path: self.store.path().to_owned(),
-            first,
-            why: why.into(),
-        }
+        StoreError::DamagedChunk { path: self.store.path().to_owned(), first, why: why.into() }
     }
 
     /// Looks for a put among the chunks; `None` when the chunk that should have it does not.
@@ -284,10 +265,7 @@ impl RecordStore {
         let Some((first, _)) = self.layout.read().directory.spanning(at) else {
             return Ok(None);
         };
-        let cached = self
-            .cache
-            .chunk(first)
-            .filter(|chunk| chunk.find(at).is_some());
+        let cached = self.cache.chunk(first).filter(|chunk| chunk.find(at).is_some());
         let chunk = match cached {
             Some(chunk) => chunk,
             None => {
@@ -334,31 +312,19 @@ impl Records for RecordStore {
         match found {
             Ok(Some(kv)) => Ok(kv),
             Ok(None) => Err(RecordError::Missing(at)),
-            Err(error) => Err(RecordError::Failed {
-                at,
-                why: error.to_string(),
-            }),
+            Err(error) => Err(RecordError::Failed { at, why: error.to_string() }),
         }
     }
 }
 
 /// Reads the format row, or writes it into an empty store.
 fn check_format(store: &dyn Store) -> Result<(), StoreError> {
-    let damaged = |what: &str| StoreError::Damaged {
-        path: store.path().to_owned(),
-        what: what.to_owned(),
-    };
+    let damaged = |what: &str| StoreError::Damaged { path: store.path().to_owned(), what: what.to_owned() };
     if let Some(row) = store.get(keys::FORMAT_KEY)? {
-        let found = row[..]
-            .try_into()
-            .map_err(|_| damaged("its format row is no number"))?;
+        let found = row[..].try_into().map_err(|_| damaged("its format row is no number"))?;
         return match u32::from_le_bytes(found) {
             keys::FORMAT => Ok(()),
-            found => Err(StoreError::Format {
-                path: store.path().to_owned(),
-                found,
-                known: keys::FORMAT,
-            }),
+            found => Err(StoreError::Format { path: store.path().to_owned(), found, known: keys::FORMAT }),
         };
     }
     let mut empty = true;
@@ -378,20 +344,13 @@ fn read_directory(store: &dyn Store) -> Result<Directory, StoreError> {
     let mut directory = Directory::default();
     let mut wrong = None;
     store.scan(keys::DIRECTORY_RANGE, &mut |key, row| {
-        let parsed = keys::parse_revision(&key[1..])
-            .and_then(|first| Some((first, ChunkInfo::decode(first, row)?)));
+        let parsed = keys::parse_revision(&key[1..]).and_then(|first| Some((first, ChunkInfo::decode(first, row)?)));
         let Some((first, info)) = parsed else {
-            wrong = Some(format!(
-                "directory row {} can't be read",
-                key.escape_ascii()
-            ));
+            wrong = Some(format!("directory row {} can't be read", key.escape_ascii()));
             return ControlFlow::Break(());
         };
         if let Some((before, earlier)) = directory.last().filter(|(_, info)| info.last >= first) {
-            wrong = Some(format!(
-                "the chunk from {before:?} to {:?} overlaps the one from {first:?}",
-                earlier.last
-            ));
+            wrong = Some(format!("the chunk from {before:?} to {:?} overlaps the one from {first:?}", earlier.last));
             return ControlFlow::Break(());
         }
         directory.put(first, info);
@@ -399,9 +358,6 @@ fn read_directory(store: &dyn Store) -> Result<Directory, StoreError> {
     })?;
     match wrong {
         None => Ok(directory),
-        Some(what) => Err(StoreError::Damaged {
-            path: store.path().to_owned(),
-            what,
-        }),
+        Some(what) => Err(StoreError::Damaged { path: store.path().to_owned(), what }),
     }
 }

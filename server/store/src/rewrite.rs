@@ -48,18 +48,11 @@ impl RecordStore {
     ///
     /// # Errors
     /// The store's, or a damaged chunk.
-    pub fn rewrite(
-        &self,
-        is_live: &dyn Fn(&[u8], Revision) -> bool,
-        budget: usize,
-    ) -> Result<Rewritten, StoreError> {
+    pub fn rewrite(&self, is_live: &dyn Fn(&[u8], Revision) -> bool, budget: usize) -> Result<Rewritten, StoreError> {
         let mut background = self.background.lock();
         let (groups, next) = self.pick(background.cursor, budget as u64);
         background.cursor = next.unwrap_or_default();
-        let mut report = Rewritten {
-            done: next.is_none(),
-            ..Rewritten::default()
-        };
+        let mut report = Rewritten { done: next.is_none(), ..Rewritten::default() };
         let mut work = Vec::with_capacity(groups.len());
         for group in groups {
             report.chunks_read += group.len();
@@ -98,20 +91,14 @@ impl RecordStore {
         }
     }
 
-    fn survivors(
-        &self,
-        group: Group,
-        is_live: &dyn Fn(&[u8], Revision) -> bool,
-    ) -> Result<Survivors, StoreError> {
+    fn survivors(&self, group: Group, is_live: &dyn Fn(&[u8], Revision) -> bool) -> Result<Survivors, StoreError> {
         let mut records = Vec::new();
         for (first, _) in &group {
-            let chunk = self.load(*first)?.ok_or_else(|| {
-                self.damaged_chunk(*first, "it has a directory row but is not there")
-            })?;
+            let chunk = self
+                .load(*first)?
+                .ok_or_else(|| self.damaged_chunk(*first, "it has a directory row but is not there"))?;
             for index in 0..chunk.records() {
-                let record = chunk
-                    .record(index)
-                    .map_err(|why| self.damaged_chunk(*first, why))?;
+                let record = chunk.record(index).map_err(|why| self.damaged_chunk(*first, why))?;
                 if is_live(record.kv.key(), record.at) {
                     records.push(record);
                 }
@@ -122,16 +109,8 @@ impl RecordStore {
 
     /// Replaces a group's chunks by chunks of its survivors, unless that gains nothing.
     fn replace(&self, work: &Survivors, report: &mut Rewritten) -> Result<(), StoreError> {
-        let chunks = if work.records.is_empty() {
-            Vec::new()
-        } else {
-            pack(&work.records, self.options.chunk_bytes).0
-        };
-        let before: u64 = work
-            .group
-            .iter()
-            .map(|(_, info)| u64::from(info.bytes))
-            .sum();
+        let chunks = if work.records.is_empty() { Vec::new() } else { pack(&work.records, self.options.chunk_bytes).0 };
+        let before: u64 = work.group.iter().map(|(_, info)| u64::from(info.bytes)).sum();
         let after: u64 = chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
         if after >= before {
             // Nothing here is dead: without this the next round would read it all again.
@@ -141,10 +120,7 @@ impl RecordStore {
             }
             return Ok(());
         }
-        let infos: Vec<_> = chunks
-            .iter()
-            .map(|chunk| (chunk.first, ChunkInfo::of(chunk)))
-            .collect();
+        let infos: Vec<_> = chunks.iter().map(|chunk| (chunk.first, ChunkInfo::of(chunk))).collect();
         let mut batch = Batch::new();
         for (first, _) in &work.group {
             if !infos.iter().any(|(kept, _)| kept == first) {
@@ -190,14 +166,7 @@ struct Picker {
 
 impl Picker {
     fn new(limit: u64, budget: u64) -> Self {
-        Self {
-            limit,
-            budget,
-            taken: 0,
-            open: Group::new(),
-            open_bytes: 0,
-            groups: Vec::new(),
-        }
+        Self { limit, budget, taken: 0, open: Group::new(), open_bytes: 0, groups: Vec::new() }
     }
 
     /// Takes the next chunk; breaks, without taking it, when the budget is spent.
@@ -228,13 +197,8 @@ impl Picker {
         let group = std::mem::take(&mut self.open);
         let bytes = std::mem::take(&mut self.open_bytes);
         let half_dead = |info: &ChunkInfo| u64::from(info.dead) * 2 >= u64::from(info.records);
-        let live: u64 = group
-            .iter()
-            .map(|(_, info)| u64::from(info.bytes) - info.dead_bytes())
-            .sum();
-        if group.iter().any(|(_, info)| half_dead(info))
-            || live.div_ceil(self.limit) < group.len() as u64
-        {
+        let live: u64 = group.iter().map(|(_, info)| u64::from(info.bytes) - info.dead_bytes()).sum();
+        if group.iter().any(|(_, info)| half_dead(info)) || live.div_ceil(self.limit) < group.len() as u64 {
             self.taken += bytes;
             self.groups.push(group);
         }

@@ -69,11 +69,7 @@ impl RecordStore {
             return Place::Chunk(first, info);
         }
         let records = layout.dirty.copy(next, STEP);
-        if records.is_empty() {
-            Place::Nowhere
-        } else {
-            Place::Dirty(records)
-        }
+        if records.is_empty() { Place::Nowhere } else { Place::Dirty(records) }
     }
 
     /// The chunk with `next`, as the directory knows it, and its last revision; `None` when there is none any more.
@@ -107,9 +103,7 @@ impl RecordStore {
         visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
         for index in chunk.seek(from)..chunk.records() {
-            let record = chunk
-                .record(index)
-                .map_err(|why| self.damaged_chunk(chunk.first(), why))?;
+            let record = chunk.record(index).map_err(|why| self.damaged_chunk(chunk.first(), why))?;
             if record.at > until || visit(&record).is_break() {
                 return Ok(ControlFlow::Break(()));
             }

@@ -23,10 +23,7 @@ pub struct SledOptions {
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self {
-            cache_bytes: 16 << 20,
-            segment_bytes: 8 << 20,
-        }
+        Self { cache_bytes: 16 << 20, segment_bytes: 8 << 20 }
     }
 }
 
@@ -48,27 +45,13 @@ impl SledStore {
             .cache_capacity(options.cache_bytes)
             .segment_size(options.segment_bytes)
             .flush_every_ms(None);
-        let failed = |why| StoreError::Open {
-            path: path.to_owned(),
-            why,
-        };
+        let failed = |why| StoreError::Open { path: path.to_owned(), why };
         let db = no_panic(|| config.open()).map_err(failed)?;
-        Ok(Self {
-            path: path.to_owned(),
-            db,
-        })
+        Ok(Self { path: path.to_owned(), db })
     }
 
-    fn guard<T>(
-        &self,
-        doing: &'static str,
-        act: impl FnOnce() -> sled::Result<T>,
-    ) -> Result<T, StoreError> {
-        no_panic(act).map_err(|why| StoreError::Io {
-            path: self.path.clone(),
-            doing,
-            why,
-        })
+    fn guard<T>(&self, doing: &'static str, act: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+        no_panic(act).map_err(|why| StoreError::Io { path: self.path.clone(), doing, why })
     }
 }
 
@@ -121,9 +104,7 @@ impl Store for SledStore {
 }
 
 /// Runs `act`; a panic becomes an error text. sled answers some damage to its files with a panic.
-pub(crate) fn no_panic<T, E: std::fmt::Display>(
-    act: impl FnOnce() -> Result<T, E>,
-) -> Result<T, String> {
+pub(crate) fn no_panic<T, E: std::fmt::Display>(act: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(act)) {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(panic) => Err(format!("panicked: {}", panic_text(panic.as_ref()))),

@@ -34,10 +34,7 @@ struct Inner {
 impl MemStore {
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            path: PathBuf::from("(memory)"),
-            inner: Mutex::default(),
-        }
+        Self { path: PathBuf::from("(memory)"), inner: Mutex::default() }
     }
 
     /// Batches that were written since the last flush.
@@ -56,11 +53,7 @@ impl MemStore {
         }
         Self {
             path: self.path.clone(),
-            inner: Mutex::new(Inner {
-                durable: rows.clone(),
-                rows,
-                unflushed: Vec::new(),
-            }),
+            inner: Mutex::new(Inner { durable: rows.clone(), rows, unflushed: Vec::new() }),
         }
     }
 
@@ -96,12 +89,10 @@ impl Store for MemStore {
     ) -> Result<(), StoreError> {
         let found: Vec<_> = {
             let inner = self.inner.lock();
-            let rows = inner.rows.range::<[u8], _>((
-                std::ops::Bound::Included(range.start),
-                std::ops::Bound::Excluded(range.end),
-            ));
-            rows.map(|(key, value)| (key.clone(), value.clone()))
-                .collect()
+            let rows = inner
+                .rows
+                .range::<[u8], _>((std::ops::Bound::Included(range.start), std::ops::Bound::Excluded(range.end)));
+            rows.map(|(key, value)| (key.clone(), value.clone())).collect()
         };
         for (key, value) in found {
             if visit(&key, &value).is_break() {
@@ -120,9 +111,7 @@ impl Store for MemStore {
 
     fn flush(&self) -> Result<(), StoreError> {
         let mut inner = self.inner.lock();
-        let Inner {
-            durable, unflushed, ..
-        } = &mut *inner;
+        let Inner { durable, unflushed, .. } = &mut *inner;
         for batch in unflushed.drain(..) {
             apply(durable, batch);
         }
@@ -131,10 +120,7 @@ impl Store for MemStore {
 
     fn size_on_disk(&self) -> Result<u64, StoreError> {
         let inner = self.inner.lock();
-        let sizes = inner
-            .rows
-            .iter()
-            .map(|(key, value)| key.len() + value.len());
+        let sizes = inner.rows.iter().map(|(key, value)| key.len() + value.len());
         Ok(sizes.sum::<usize>() as u64)
     }
 }
@@ -157,20 +143,13 @@ impl FaultStore {
     #[must_use]
     pub fn new(inner: Arc<dyn Store>) -> (Self, Arc<Faults>) {
         let faults = Arc::new(Faults::default());
-        let store = Self {
-            inner,
-            faults: Arc::clone(&faults),
-        };
+        let store = Self { inner, faults: Arc::clone(&faults) };
         (store, faults)
     }
 
     fn pass(&self, fault: &AtomicBool, doing: &'static str) -> Result<(), StoreError> {
         if fault.load(Ordering::SeqCst) {
-            return Err(StoreError::Io {
-                path: self.inner.path().to_owned(),
-                doing,
-                why: "injected fault".to_owned(),
-            });
+            return Err(StoreError::Io { path: self.inner.path().to_owned(), doing, why: "injected fault".to_owned() });
         }
         Ok(())
     }

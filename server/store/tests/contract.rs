@@ -5,7 +5,7 @@ mod support;
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use keepstone_store::{Batch, SledOptions, SledStore, Store, StoreError, testing::MemStore};
+use keepstone_store::{Batch, DiskOptions, DiskStore, SledOptions, SledStore, Store, StoreError, testing::MemStore};
 use support::sled_one::SledOne;
 
 /// Opens a backend in a directory; a second call after the store was dropped sees what the first has flushed.
@@ -25,6 +25,11 @@ fn sled_0(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
 
 fn sled_1(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(SledOne::open(path, 16 << 20)?))
+}
+
+fn disk(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    let options = DiskOptions { file_bytes: 200 << 10, ..DiskOptions::default() };
+    Ok(Arc::new(DiskStore::open(path, &options)?))
 }
 
 fn memory(_: &Path) -> Result<Arc<dyn Store>, StoreError> {
@@ -86,11 +91,7 @@ fn scans_in_order_and_stops(store: &dyn Store) {
     let mut seen = 0;
     let mut stop = |_: &[u8], _: &[u8]| {
         seen += 1;
-        if seen == 5 {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if seen == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     store.scan(b"k"..b"l", &mut stop).unwrap();
     assert_eq!(seen, 5);
@@ -170,10 +171,7 @@ fn a_broken_directory_is_an_error(backend: &dyn Backend) {
     let path = dir.path().join("file");
     std::fs::write(&path, b"no directory").unwrap();
     let error = backend.open(&path).map(drop).unwrap_err();
-    assert!(
-        error.to_string().contains(path.to_str().unwrap()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
 }
 
 #[test]
@@ -193,6 +191,13 @@ fn sled_1_keeps_the_contract() {
     suite(&sled_1);
     reopening_keeps_what_was_flushed(&sled_1);
     a_broken_directory_is_an_error(&sled_1);
+}
+
+#[test]
+fn disk_keeps_the_contract() {
+    suite(&disk);
+    reopening_keeps_what_was_flushed(&disk);
+    a_broken_directory_is_an_error(&disk);
 }
 
 #[test]

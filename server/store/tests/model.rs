@@ -18,12 +18,7 @@ use support::records::record;
 const EVERYTHING: Revision = Revision::new(i64::MAX, i64::MAX);
 
 fn options() -> Options {
-    Options {
-        cache_bytes: 24 << 10,
-        dirty_limit_bytes: 16 << 10,
-        chunk_bytes: 2 << 10,
-        batch_bytes: 4 << 10,
-    }
+    Options { cache_bytes: 24 << 10, dirty_limit_bytes: 16 << 10, chunk_bytes: 2 << 10, batch_bytes: 4 << 10 }
 }
 
 /// One change of a transaction: a key's number, and the length of its value if it is no delete.
@@ -44,10 +39,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let change = (
-        0..12_u8,
-        prop_oneof![1 => Just(None), 5 => (0..700_u16).prop_map(Some)],
-    );
+    let change = (0..12_u8, prop_oneof![1 => Just(None), 5 => (0..700_u16).prop_map(Some)]);
     let transaction = vec(change, 1..5);
     let row = (0..5_u8, proptest::option::of(any::<u8>()));
     prop_oneof![
@@ -127,12 +119,7 @@ impl Member {
         let disk = Arc::new(MemStore::new());
         let (store, opened) = RecordStore::open(disk.clone(), options()).unwrap();
         assert!(opened.applied.is_none() && opened.tables.is_empty());
-        Self {
-            disk,
-            store,
-            model: Model::default(),
-            durable: 0,
-        }
+        Self { disk, store, model: Model::default(), durable: 0 }
     }
 
     fn run(&mut self, step: Step) {
@@ -165,10 +152,7 @@ impl Member {
     }
 
     fn append(&mut self, transactions: &[Vec<Change>], rows: Vec<(u8, Option<u8>)>) {
-        let mut run = Run {
-            floor: self.model.floor(),
-            ..Run::default()
-        };
+        let mut run = Run { floor: self.model.floor(), ..Run::default() };
         let mut main = self.model.last_main();
         for changes in transactions {
             main += 1;
@@ -176,15 +160,11 @@ impl Member {
                 let fill = main.to_le_bytes()[0] ^ key;
                 let value = len.map(|len| vec![fill; usize::from(len)]);
                 let sub = i64::try_from(sub).unwrap();
-                run.records
-                    .push(record(main, sub, &[*key], value.as_deref()));
+                run.records.push(record(main, sub, &[*key], value.as_deref()));
             }
         }
         for (key, value) in rows {
-            run.tables.push(TableWrite {
-                key: vec![b't', key],
-                value: value.map(|value| vec![value; 3]),
-            });
+            run.tables.push(TableWrite { key: vec![b't', key], value: value.map(|value| vec![value; 3]) });
         }
         self.push(run);
     }
@@ -199,10 +179,7 @@ impl Member {
         let before = self.model.dead();
         let span = self.model.last_main() - self.model.floor();
         let floor = self.model.floor() + span * i64::from(part) / 255;
-        self.push(Run {
-            floor,
-            ..Run::default()
-        });
+        self.push(Run { floor, ..Run::default() });
         let after = self.model.dead();
         let dead: Vec<_> = after.difference(&before).copied().collect();
         self.store.remove(&dead);
@@ -243,11 +220,7 @@ impl Member {
         for record in self.model.records() {
             let here = left.next_if(|next| next.at == record.at);
             assert!(here.is_none_or(|here| here == record));
-            assert!(
-                here.is_some() || dead.contains(&record.at),
-                "{:?} is lost",
-                record.at
-            );
+            assert!(here.is_some() || dead.contains(&record.at), "{:?} is lost", record.at);
             match self.store.get(record.at) {
                 Ok(kv) => assert!(!record.tombstone && kv == record.kv),
                 Err(RecordError::Missing(_)) => assert!(record.tombstone || here.is_none()),

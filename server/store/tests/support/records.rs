@@ -16,10 +16,5 @@ pub fn record(main: i64, sub: i64, key: &[u8], value: Option<&[u8]>) -> Record {
         }),
         None => KeyValue::tombstone(key),
     };
-    Record {
-        at: Revision::new(main, sub),
-        tombstone: value.is_none(),
-        prev: None,
-        kv,
-    }
+    Record { at: Revision::new(main, sub), tombstone: value.is_none(), prev: None, kv }
 }

@@ -29,33 +29,18 @@ impl SledOne {
             .cache_capacity_bytes(cache_bytes)
             .zstd_compression_level(1)
             .flush_every_ms(None);
-        let failed = |why| StoreError::Open {
-            path: path.to_owned(),
-            why,
-        };
+        let failed = |why| StoreError::Open { path: path.to_owned(), why };
         let db: Db = match catch_unwind(AssertUnwindSafe(|| config.open())) {
             Ok(opened) => opened.map_err(|error| failed(error.to_string()))?,
             Err(_) => return Err(failed("panicked".to_owned())),
         };
-        Ok(Self {
-            path: path.to_owned(),
-            handles: Mutex::default(),
-            first: Mutex::new(db),
-        })
+        Ok(Self { path: path.to_owned(), handles: Mutex::default(), first: Mutex::new(db) })
     }
 
-    fn with<T>(
-        &self,
-        doing: &'static str,
-        act: impl FnOnce(&Db) -> std::io::Result<T>,
-    ) -> Result<T, StoreError> {
+    fn with<T>(&self, doing: &'static str, act: impl FnOnce(&Db) -> std::io::Result<T>) -> Result<T, StoreError> {
         let lent = self.handles.lock().pop();
         let db = lent.unwrap_or_else(|| self.first.lock().clone());
-        let failed = |why| StoreError::Io {
-            path: self.path.clone(),
-            doing,
-            why,
-        };
+        let failed = |why| StoreError::Io { path: self.path.clone(), doing, why };
         let result = match catch_unwind(AssertUnwindSafe(|| act(&db))) {
             Ok(result) => result.map_err(|error| failed(error.to_string())),
             Err(_) => Err(failed("panicked".to_owned())),
