@@ -108,19 +108,11 @@ pub struct Failure {
 
 impl WalError {
     pub(crate) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            what,
-            path: path.to_owned(),
-            source: Arc::new(source),
-        }
+        Self::Io { what, path: path.to_owned(), source: Arc::new(source) }
     }
 
     pub(crate) fn corrupt(file: &Path, offset: u64, detail: impl Into<String>) -> Self {
-        Self::Corrupt {
-            file: file.to_owned(),
-            offset,
-            detail: detail.into(),
-        }
+        Self::Corrupt { file: file.to_owned(), offset, detail: detail.into() }
     }
 
     /// The same error for a callback, which speaks `io::Result`.
@@ -136,10 +128,6 @@ impl WalError {
 
 impl Failure {
     pub(crate) fn new(what: &'static str, path: &Path, source: io::Error) -> Self {
-        Self {
-            what,
-            path: path.to_owned(),
-            source,
-        }
+        Self { what, path: path.to_owned(), source }
     }
 }

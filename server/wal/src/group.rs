@@ -41,13 +41,7 @@ impl Builder {
         buf.clear();
         let first = position == 0;
         let capacity = capacity(u64::from(sectors - position), first);
-        let mut group = Self {
-            buf,
-            position,
-            capacity,
-            used: 0,
-            head: 0,
-        };
+        let mut group = Self { buf, position, capacity, used: 0, head: 0 };
         if first {
             group.put(MAGIC);
             group.put(&VERSION.to_le_bytes());
@@ -148,8 +142,7 @@ impl Head {
     /// Reads the head from the first sector's data; `None` if it cannot be one. A version that is not ours ends the
     /// reading there: only `segment` means something then.
     pub(crate) fn read(data: &[u8], first: bool) -> Option<Self> {
-        let u32_at =
-            |at: usize| u32::from_le_bytes(data[at..at + 4].try_into().expect("four bytes"));
+        let u32_at = |at: usize| u32::from_le_bytes(data[at..at + 4].try_into().expect("four bytes"));
         let mut segment = None;
         let mut at = 0;
         if first {
@@ -157,29 +150,15 @@ impl Head {
                 return None;
             }
             let number = u64::from_le_bytes(data[16..24].try_into().expect("eight bytes"));
-            segment = Some(SegmentHead {
-                version: u32_at(8),
-                sectors: u32_at(12),
-                number,
-            });
+            segment = Some(SegmentHead { version: u32_at(8), sectors: u32_at(12), number });
             at = SEGMENT_HEADER;
         }
-        Some(Self {
-            segment,
-            sectors: u32_at(at),
-            bytes: u32_at(at + 4),
-            chain: u32_at(at + 8),
-        })
+        Some(Self { segment, sectors: u32_at(at), bytes: u32_at(at + 4), chain: u32_at(at + 8) })
     }
 
     /// Data bytes in front of the records.
     pub(crate) fn len(&self) -> usize {
-        GROUP_HEADER
-            + if self.segment.is_some() {
-                SEGMENT_HEADER
-            } else {
-                0
-            }
+        GROUP_HEADER + if self.segment.is_some() { SEGMENT_HEADER } else { 0 }
     }
 
     /// Whether the sizes can be true where `left` sectors are left.

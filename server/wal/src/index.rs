@@ -105,39 +105,21 @@ impl Index {
         let in_front = self.slots.len() - self.cache.len();
         let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
         let data = self.cache.get(at.checked_sub(in_front)?)?.clone();
-        Some(Entry {
-            index,
-            term: self.term(index)?,
-            data,
-        })
+        Some(Entry { index, term: self.term(index)?, data })
     }
 
     /// Whether an entry with `index` may come next. A log that never had one begins at 0 or at 1.
     pub(crate) fn follows(&self, index: u64) -> Result<(), WalError> {
         let expected = self.end();
         let begins = self.last().is_none() && index <= 1;
-        if begins || index == expected {
-            Ok(())
-        } else {
-            Err(WalError::Gap {
-                expected,
-                found: index,
-            })
-        }
+        if begins || index == expected { Ok(()) } else { Err(WalError::Gap { expected, found: index }) }
     }
 
     /// Adds an entry that is not on disk yet; answers the ticket that `settle` wants.
     pub(crate) fn push(&mut self, entry: &Entry) -> u32 {
         self.ticket = self.ticket.wrapping_add(1);
         let len = entry.data.len() as u32;
-        self.push_slot(
-            entry,
-            Slot {
-                segment: UNWRITTEN,
-                offset: self.ticket,
-                len,
-            },
-        );
+        self.push_slot(entry, Slot { segment: UNWRITTEN, offset: self.ticket, len });
         self.ticket
     }
 
@@ -147,11 +129,7 @@ impl Index {
             self.first = entry.index;
         }
         debug_assert_eq!(entry.index, self.first + self.slots.len() as u64);
-        if self
-            .terms
-            .back()
-            .is_none_or(|(_, term)| *term != entry.term)
-        {
+        if self.terms.back().is_none_or(|(_, term)| *term != entry.term) {
             self.terms.push_back((entry.index, entry.term));
         }
         self.slots.push_back(slot);
@@ -176,11 +154,7 @@ impl Index {
     pub(crate) fn evict(&mut self) {
         while self.cached > self.budget {
             let at = self.slots.len() - self.cache.len();
-            if self
-                .slots
-                .get(at)
-                .is_none_or(|slot| slot.segment == UNWRITTEN)
-            {
+            if self.slots.get(at).is_none_or(|slot| slot.segment == UNWRITTEN) {
                 break;
             }
             self.drop_cached_front();
@@ -196,21 +170,14 @@ impl Index {
                 self.cached -= data.len() + CACHED_OVERHEAD;
             }
         }
-        while self
-            .terms
-            .back()
-            .is_some_and(|(first, _)| self.slots.is_empty() || *first >= first_out)
-        {
+        while self.terms.back().is_some_and(|(first, _)| self.slots.is_empty() || *first >= first_out) {
             self.terms.pop_back();
         }
     }
 
     /// Removes the entries up to and with `up_to`, which may lie above the last. Nothing moves backwards.
     pub(crate) fn purge(&mut self, up_to: LogPos) {
-        if self
-            .purged
-            .is_some_and(|purged| purged.index >= up_to.index)
-        {
+        if self.purged.is_some_and(|purged| purged.index >= up_to.index) {
             return;
         }
         while !self.slots.is_empty() && self.first <= up_to.index {
@@ -243,24 +210,13 @@ mod tests {
     use super::*;
 
     fn entry(index: u64, term: u64) -> Entry {
-        Entry {
-            index,
-            term,
-            data: Bytes::from(vec![1; 36]),
-        }
+        Entry { index, term, data: Bytes::from(vec![1; 36]) }
     }
 
     fn filled(budget: usize) -> Index {
         let mut index = Index::new(budget);
         for i in 0..10 {
-            index.push_slot(
-                &entry(i, i / 4),
-                Slot {
-                    segment: 1,
-                    offset: i as u32,
-                    len: 36,
-                },
-            );
+            index.push_slot(&entry(i, i / 4), Slot { segment: 1, offset: i as u32, len: 36 });
         }
         index
     }
@@ -269,18 +225,12 @@ mod tests {
     fn terms_follow_truncation_and_purge() {
         let mut index = filled(10_000);
         index.purge(LogPos { term: 0, index: 2 });
-        assert_eq!(
-            (index.term(1), index.term(2), index.term(3), index.term(4)),
-            (None, Some(0), Some(0), Some(1))
-        );
+        assert_eq!((index.term(1), index.term(2), index.term(3), index.term(4)), (None, Some(0), Some(0), Some(1)));
         index.truncate(Some(7));
         assert_eq!(index.last(), Some(LogPos { term: 1, index: 7 }));
         assert_eq!(index.term(8), None);
         index.purge(LogPos { term: 5, index: 20 });
-        assert_eq!(
-            (index.first(), index.end(), index.cached_bytes()),
-            (None, 21, 0)
-        );
+        assert_eq!((index.first(), index.end(), index.cached_bytes()), (None, 21, 0));
         assert!(index.follows(20).is_err());
         assert!(index.follows(21).is_ok());
     }
@@ -300,26 +250,10 @@ mod tests {
         let ticket = index.push(&entry(1, 1));
         index.evict();
         assert!(index.cached(1).is_some());
-        index.settle(
-            1,
-            ticket + 1,
-            Slot {
-                segment: 1,
-                offset: 0,
-                len: 36,
-            },
-        );
+        index.settle(1, ticket + 1, Slot { segment: 1, offset: 0, len: 36 });
         index.evict();
         assert!(index.cached(1).is_some(), "another entry's ticket");
-        index.settle(
-            1,
-            ticket,
-            Slot {
-                segment: 1,
-                offset: 0,
-                len: 36,
-            },
-        );
+        index.settle(1, ticket, Slot { segment: 1, offset: 0, len: 36 });
         index.evict();
         assert!(index.cached(1).is_none());
     }

@@ -43,12 +43,7 @@ pub struct Pacer {
 impl Pacer {
     /// A policy that has seen nothing.
     pub fn new(settings: Pacing) -> Self {
-        Self {
-            settings,
-            overlap: None,
-            first_waiting: None,
-            sync_began: None,
-        }
+        Self { settings, overlap: None, first_waiting: None, sync_began: None }
     }
 
     /// A write arrived at `now`; `unanswered` are the writes before it that nobody has an answer to.
@@ -67,9 +62,7 @@ impl Pacer {
         let Some(began) = self.sync_began else {
             return Duration::ZERO;
         };
-        let trickles = self
-            .overlap
-            .is_some_and(|at| now.saturating_sub(at) <= self.settings.window);
+        let trickles = self.overlap.is_some_and(|at| now.saturating_sub(at) <= self.settings.window);
         if !trickles || queued_bytes >= self.settings.enough {
             return Duration::ZERO;
         }
@@ -110,17 +103,9 @@ mod tests {
         pacer.arrived(us(0), 0);
         pacer.began(us(0), false);
         pacer.arrived(us(100), 1);
-        assert_eq!(
-            pacer.wait(us(130), 300),
-            us(370),
-            "until linger after it arrived"
-        );
+        assert_eq!(pacer.wait(us(130), 300), us(370), "until linger after it arrived");
         pacer.arrived(us(300), 1);
-        assert_eq!(
-            pacer.wait(us(300), 600),
-            us(200),
-            "a second one does not put it off"
-        );
+        assert_eq!(pacer.wait(us(300), 600), us(200), "a second one does not put it off");
         assert_eq!(pacer.wait(us(500), 600), Duration::ZERO);
     }
 
@@ -129,16 +114,8 @@ mod tests {
         let mut pacer = Pacer::new(Pacing::default());
         pacer.began(us(0), false);
         pacer.arrived(us(100), 3);
-        assert_eq!(
-            pacer.wait(us(130), 128 << 10),
-            Duration::ZERO,
-            "enough bytes"
-        );
-        assert_eq!(
-            pacer.wait(us(700), 300),
-            Duration::ZERO,
-            "the last sync began long enough ago"
-        );
+        assert_eq!(pacer.wait(us(130), 128 << 10), Duration::ZERO, "enough bytes");
+        assert_eq!(pacer.wait(us(700), 300), Duration::ZERO, "the last sync began long enough ago");
     }
 
     #[test]
@@ -169,18 +146,12 @@ mod tests {
                 (waiting, free_at, syncs) = (0, now + us(130), syncs + 1);
             }
         }
-        assert!(
-            (1_000..2_100).contains(&syncs),
-            "{syncs} syncs in a second of 5,000 writes"
-        );
+        assert!((1_000..2_100).contains(&syncs), "{syncs} syncs in a second of 5,000 writes");
     }
 
     #[test]
     fn zero_linger_is_off() {
-        let mut pacer = Pacer::new(Pacing {
-            linger: Duration::ZERO,
-            ..Pacing::default()
-        });
+        let mut pacer = Pacer::new(Pacing { linger: Duration::ZERO, ..Pacing::default() });
         pacer.began(us(0), false);
         pacer.arrived(us(10), 5);
         assert_eq!(pacer.wait(us(10), 1), Duration::ZERO);

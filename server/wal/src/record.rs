@@ -109,10 +109,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Record, &[u8]), String> {
     };
     let len = u32::from_le_bytes(head[..4].try_into().expect("four bytes")) as usize;
     let Some((payload, rest)) = rest.split_at_checked(len) else {
-        return Err(format!(
-            "a record of {len} bytes where {} are left",
-            rest.len()
-        ));
+        return Err(format!("a record of {len} bytes where {} are left", rest.len()));
     };
     let wrong = || format!("a record of kind {} with {len} bytes", head[4]);
     let blob = || Bytes::copy_from_slice(payload);
@@ -122,19 +119,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Record, &[u8]), String> {
         COMMITTED => Record::Committed(blob()),
         ENTRY => {
             let (fixed, data) = payload.split_at_checked(16).ok_or_else(wrong)?;
-            Record::Entry(Entry {
-                index: u64_at(fixed, 0),
-                term: u64_at(fixed, 8),
-                data: Bytes::copy_from_slice(data),
-            })
+            Record::Entry(Entry { index: u64_at(fixed, 0), term: u64_at(fixed, 8), data: Bytes::copy_from_slice(data) })
         }
         TRUNCATE if len == 0 => Record::Truncate(None),
         TRUNCATE if len == 8 => Record::Truncate(Some(u64_at(payload, 0))),
-        PURGE if len == 16 => Record::Purge(LogPos {
-            index: u64_at(payload, 0),
-            term: u64_at(payload, 8),
-        }),
-        META..=PURGE => return Err(wrong()),
+        PURGE if len == 16 => Record::Purge(LogPos { index: u64_at(payload, 0), term: u64_at(payload, 8) }),
+        TRUNCATE | PURGE => return Err(wrong()),
         kind => return Err(format!("a record of unknown kind {kind}")),
     };
     Ok((record, rest))
@@ -153,11 +143,7 @@ mod tests {
         let records = [
             Record::Meta(Bytes::from_static(b"me")),
             Record::Vote(Bytes::new()),
-            Record::Entry(Entry {
-                index: 3,
-                term: 2,
-                data: Bytes::from_static(b"put"),
-            }),
+            Record::Entry(Entry { index: 3, term: 2, data: Bytes::from_static(b"put") }),
             Record::Committed(Bytes::from_static(b"3")),
             Record::Truncate(None),
             Record::Truncate(Some(9)),

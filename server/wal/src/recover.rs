@@ -68,21 +68,12 @@ pub(crate) struct Recovery {
 }
 
 /// Reads every segment in `dir`, cuts a torn tail and makes the rest durable.
-pub(crate) fn recover(
-    disk: &dyn Disk,
-    dir: &Path,
-    options: &Options,
-) -> Result<Recovery, WalError> {
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path, options: &Options) -> Result<Recovery, WalError> {
     let mut files = Vec::new();
     for number in numbers(disk, dir)? {
         files.push(SegmentFile::open(disk, dir, number)?);
     }
-    let mut scan = Scan {
-        replay: Replay::new(options.cache_bytes),
-        seq: 0,
-        chain: Some(0),
-        last: None,
-    };
+    let mut scan = Scan { replay: Replay::new(options.cache_bytes), seq: 0, chain: Some(0), last: None };
     let mut cut = None;
     let mut position = 0;
     let mut segments: VecDeque<Segment> = VecDeque::new();
@@ -111,11 +102,7 @@ pub(crate) fn recover(
         if last {
             let torn = this.judge_tail(position, scan.seq)?;
             if !torn.is_empty() {
-                cut = Some(Cut {
-                    file: this.path.clone(),
-                    offset: at_byte(position),
-                    sectors: torn.len(),
-                });
+                cut = Some(Cut { file: this.path.clone(), offset: at_byte(position), sectors: torn.len() });
             }
             if position == 0 {
                 // It never held a group. The one before goes on, if its own tail is clean.
@@ -126,8 +113,7 @@ pub(crate) fn recover(
                         return Err(WalError::corrupt(&previous.path, at_byte(position), detail));
                     }
                 }
-                disk.remove(&this.path)
-                    .map_err(|e| WalError::io("remove", &this.path, e))?;
+                disk.remove(&this.path).map_err(|e| WalError::io("remove", &this.path, e))?;
                 break;
             }
             this.wipe(&torn)?;
@@ -148,16 +134,8 @@ pub(crate) fn recover(
     if options.fsync {
         scan.make_durable(disk, dir, segments.back())?;
     }
-    let Scan {
-        replay, seq, chain, ..
-    } = scan;
-    let tail = Tail {
-        segments,
-        position,
-        seq,
-        chain: chain.unwrap_or(0),
-        restated: replay.restated.clone(),
-    };
+    let Scan { replay, seq, chain, .. } = scan;
+    let tail = Tail { segments, position, seq, chain: chain.unwrap_or(0), restated: replay.restated.clone() };
     Ok(Recovery { tail, replay, cut })
 }
 
@@ -190,11 +168,7 @@ fn numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, WalError> {
     for pair in numbers.windows(2) {
         if pair[1] != pair[0] + 1 {
             let missing = segment::path(dir, pair[0] + 1);
-            return Err(WalError::corrupt(
-                &missing,
-                0,
-                "the segment is missing, and later ones are there",
-            ));
+            return Err(WalError::corrupt(&missing, 0, "the segment is missing, and later ones are there"));
         }
     }
     Ok(numbers)
@@ -227,32 +201,13 @@ struct SegmentFile {
 impl SegmentFile {
     fn open(disk: &dyn Disk, dir: &Path, number: u64) -> Result<Self, WalError> {
         let path = segment::path(dir, number);
-        let file = disk
-            .open(&path)
-            .map_err(|e| WalError::io("open", &path, e))?;
+        let file = disk.open(&path).map_err(|e| WalError::io("open", &path, e))?;
         let len = file.len().map_err(|e| WalError::io("stat", &path, e))?;
-        if len == 0
-            || !len.is_multiple_of(SECTOR as u64)
-            || len > 1 << 30
-            || number >= u64::from(u32::MAX)
-        {
-            return Err(WalError::corrupt(
-                &path,
-                0,
-                format!("a segment cannot have {len} bytes"),
-            ));
+        if len == 0 || !len.is_multiple_of(SECTOR as u64) || len > 1 << 30 || number >= u64::from(u32::MAX) {
+            return Err(WalError::corrupt(&path, 0, format!("a segment cannot have {len} bytes")));
         }
         let sectors = (len / SECTOR as u64) as u32;
-        let mut this = Self {
-            number,
-            path,
-            file,
-            sectors,
-            begun: Begun::No,
-            end: 0,
-            window: Vec::new(),
-            window_at: 0,
-        };
+        let mut this = Self { number, path, file, sectors, begun: Begun::No, end: 0, window: Vec::new(), window_at: 0 };
         this.begun = this.read_begun()?;
         Ok(this)
     }
@@ -261,28 +216,17 @@ impl SegmentFile {
         let Stamp::Seq(seq) = self.stamp(0)? else {
             return Ok(Begun::No);
         };
-        let Some(Head {
-            segment: Some(head),
-            ..
-        }) = Head::read(self.data(0)?, true)
-        else {
+        let Some(Head { segment: Some(head), .. }) = Head::read(self.data(0)?, true) else {
             return Ok(Begun::No);
         };
         if head.number != self.number {
             return Ok(Begun::No);
         }
         if head.version != VERSION {
-            return Err(WalError::Version {
-                file: self.path.clone(),
-                found: head.version,
-                supported: VERSION,
-            });
+            return Err(WalError::Version { file: self.path.clone(), found: head.version, supported: VERSION });
         }
         if head.sectors != self.sectors {
-            let detail = format!(
-                "the file has {} sectors; it was made with {}",
-                self.sectors, head.sectors
-            );
+            let detail = format!("the file has {} sectors; it was made with {}", self.sectors, head.sectors);
             return Err(WalError::corrupt(&self.path, 0, detail));
         }
         Ok(Begun::Yes(seq))
@@ -291,27 +235,17 @@ impl SegmentFile {
     fn must_be_begun(&self, but: &str) -> Result<u64, WalError> {
         match self.begun {
             Begun::Yes(seq) => Ok(seq),
-            Begun::No => Err(WalError::corrupt(
-                &self.path,
-                0,
-                format!("the segment's header does not verify, {but}"),
-            )),
+            Begun::No => Err(WalError::corrupt(&self.path, 0, format!("the segment's header does not verify, {but}"))),
         }
     }
 
     fn lost(&self, position: u32, seq: u64, later: u64) -> WalError {
-        let detail =
-            format!("group {seq} was synced once and does not verify, while group {later} does");
+        let detail = format!("group {seq} was synced once and does not verify, while group {later} does");
         WalError::corrupt(&self.path, at_byte(position), detail)
     }
 
     fn segment(&self, max_index: Option<u64>) -> Segment {
-        Segment {
-            number: self.number,
-            file: Arc::clone(&self.file),
-            sectors: self.sectors,
-            max_index,
-        }
+        Segment { number: self.number, file: Arc::clone(&self.file), sectors: self.sectors, max_index }
     }
 
     fn sector(&mut self, position: u32) -> Result<&[u8], WalError> {
@@ -320,17 +254,10 @@ impl SegmentFile {
             let at = at_byte(position);
             let len = (at_byte(self.sectors) - at).min(WINDOW as u64) as usize;
             self.window.resize(len, 0);
-            let n = self
-                .file
-                .pread(&mut self.window, at)
-                .map_err(|e| WalError::io("read", &self.path, e))?;
+            let n = self.file.pread(&mut self.window, at).map_err(|e| WalError::io("read", &self.path, e))?;
             if n < len {
                 self.window.clear();
-                return Err(WalError::corrupt(
-                    &self.path,
-                    at + n as u64,
-                    "the file became shorter",
-                ));
+                return Err(WalError::corrupt(&self.path, at + n as u64, "the file became shorter"));
             }
             self.window_at = position;
         }
@@ -355,11 +282,7 @@ impl SegmentFile {
         let head = Head::read(self.data(position)?, position == 0);
         match head.filter(|head| head.fits(left)) {
             Some(head) if position > 0 || self.begun == Begun::Yes(seq) => Ok(Some(head)),
-            _ => Err(WalError::corrupt(
-                &self.path,
-                at_byte(position),
-                format!("group {seq} has an impossible head"),
-            )),
+            _ => Err(WalError::corrupt(&self.path, at_byte(position), format!("group {seq} has an impossible head"))),
         }
     }
 
@@ -382,10 +305,7 @@ impl SegmentFile {
             None => position..position + 1,
         };
         if let Some(at) = damaged.iter().find(|at| extent.contains(at)) {
-            let detail = format!(
-                "a sector of group {} is neither what was written nor what was there before",
-                seq + 1
-            );
+            let detail = format!("a sector of group {} is neither what was written nor what was there before", seq + 1);
             return Err(WalError::corrupt(&self.path, at_byte(*at), detail));
         }
         torn.append(&mut damaged);
@@ -422,15 +342,9 @@ impl Scan {
             };
             let corrupt = |detail| WalError::corrupt(&file.path, at_byte(position), detail);
             if self.chain.is_some_and(|chain| chain != head.chain) {
-                return Err(corrupt(format!(
-                    "group {} does not continue the groups before it",
-                    self.seq + 1
-                )));
+                return Err(corrupt(format!("group {} does not continue the groups before it", self.seq + 1)));
             }
-            let max = self
-                .replay
-                .group(file.number, position, &head, &data)
-                .map_err(corrupt)?;
+            let max = self.replay.group(file.number, position, &head, &data).map_err(corrupt)?;
             max_index = max_index.max(max);
             self.seq += 1;
             self.chain = Some(chain);
@@ -462,14 +376,8 @@ impl Scan {
 
     /// Writes the last group once more and syncs: a sync that failed in an earlier process can leave pages that read
     /// well, count as clean, and are not on the disk. Earlier groups were synced before this one was written.
-    fn make_durable(
-        &self,
-        disk: &dyn Disk,
-        dir: &Path,
-        segment: Option<&Segment>,
-    ) -> Result<(), WalError> {
-        disk.sync_dir(dir)
-            .map_err(|e| WalError::io("sync directory", dir, e))?;
+    fn make_durable(&self, disk: &dyn Disk, dir: &Path, segment: Option<&Segment>) -> Result<(), WalError> {
+        disk.sync_dir(dir).map_err(|e| WalError::io("sync directory", dir, e))?;
         let (Some(segment), Some((number, position, sectors))) = (segment, self.last) else {
             return Ok(());
         };
@@ -477,14 +385,8 @@ impl Scan {
         let path = segment::path(dir, number);
         let io = |what| move |e| WalError::io(what, &path, e);
         let mut bytes = vec![0; sectors as usize * SECTOR];
-        segment
-            .file
-            .pread(&mut bytes, at_byte(position))
-            .map_err(io.clone()("read"))?;
-        segment
-            .file
-            .pwrite(&bytes, at_byte(position))
-            .map_err(io.clone()("write"))?;
+        segment.file.pread(&mut bytes, at_byte(position)).map_err(io.clone()("read"))?;
+        segment.file.pwrite(&bytes, at_byte(position)).map_err(io.clone()("write"))?;
         segment.file.fdatasync().map_err(io("fdatasync"))
     }
 }

@@ -14,10 +14,7 @@ pub(crate) struct Replay {
 
 impl Replay {
     pub(crate) fn new(cache_bytes: usize) -> Self {
-        Self {
-            index: Index::new(cache_bytes),
-            restated: Restated::default(),
-        }
+        Self { index: Index::new(cache_bytes), restated: Restated::default() }
     }
 
     /// Applies a group found at `position` of segment `number`; `data` are its data bytes. Answers the highest index of
@@ -47,14 +44,7 @@ impl Replay {
                     }
                     max_index = max_index.max(Some(entry.index));
                     let len = entry.data.len() as u32;
-                    self.index.push_slot(
-                        &entry,
-                        Slot {
-                            segment: number as u32,
-                            offset,
-                            len,
-                        },
-                    );
+                    self.index.push_slot(&entry, Slot { segment: number as u32, offset, len });
                 }
                 Record::Truncate(keep) => self.index.truncate(keep),
                 Record::Purge(pos) => self.index.purge(pos),
@@ -74,10 +64,7 @@ impl Replay {
             None => first > 1,
         };
         if missing {
-            let purged = self
-                .index
-                .purged()
-                .map_or("nothing".to_owned(), |pos| format!("index {}", pos.index));
+            let purged = self.index.purged().map_or("nothing".to_owned(), |pos| format!("index {}", pos.index));
             return Err(format!(
                 "the first entry has index {first}, but {purged} was purged: older segments are missing"
             ));

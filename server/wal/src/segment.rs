@@ -32,11 +32,7 @@ pub(crate) enum Name {
 
 impl Name {
     pub(crate) fn parse(name: &str) -> Self {
-        let hex = |s: &str| {
-            (s.len() == 16)
-                .then(|| u64::from_str_radix(s, 16).ok())
-                .flatten()
-        };
+        let hex = |s: &str| (s.len() == 16).then(|| u64::from_str_radix(s, 16).ok()).flatten();
         if let Some(number) = name.strip_suffix(SUFFIX).and_then(hex) {
             Self::Segment(number)
         } else if let Some(id) = name.strip_prefix(SPARE).and_then(hex) {
@@ -86,10 +82,7 @@ impl Spares {
         keep: usize,
         fsync: bool,
     ) -> Result<Self, Failure> {
-        let mut state = State {
-            ready: Vec::new(),
-            next_id: 1,
-        };
+        let mut state = State { ready: Vec::new(), next_id: 1 };
         let mut names = disk.list(dir).map_err(|e| Failure::new("list", dir, e))?;
         names.sort_unstable();
         for name in names {
@@ -97,9 +90,7 @@ impl Spares {
             let spare = match Name::parse(&name) {
                 Name::Spare(id) => {
                     state.next_id = state.next_id.max(id + 1);
-                    let file = disk
-                        .open(&path)
-                        .map_err(|e| Failure::new("open", &path, e))?;
+                    let file = disk.open(&path).map_err(|e| Failure::new("open", &path, e))?;
                     let len = file.len().map_err(|e| Failure::new("stat", &path, e))?;
                     (len == segment_bytes && state.ready.len() < keep).then_some(file)
                 }
@@ -108,21 +99,11 @@ impl Spares {
             };
             match spare {
                 Some(file) => state.ready.push(Spare { path, file }),
-                None => disk
-                    .remove(&path)
-                    .map_err(|e| Failure::new("remove", &path, e))?,
+                None => disk.remove(&path).map_err(|e| Failure::new("remove", &path, e))?,
             }
         }
         let dir = dir.to_owned();
-        Ok(Self {
-            disk,
-            dir,
-            segment_bytes,
-            keep,
-            fsync,
-            filling: Mutex::new(()),
-            state: Mutex::new(state),
-        })
+        Ok(Self { disk, dir, segment_bytes, keep, fsync, filling: Mutex::new(()), state: Mutex::new(state) })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -161,8 +142,7 @@ impl Spares {
         let len = file.len().map_err(|e| Failure::new("stat", &old, e))?;
         let spare = {
             let mut state = self.state.lock();
-            (len == self.segment_bytes && state.ready.len() < self.keep)
-                .then(|| state.name(&self.dir, SPARE))
+            (len == self.segment_bytes && state.ready.len() < self.keep).then(|| state.name(&self.dir, SPARE))
         };
         match spare {
             Some(path) => {
@@ -170,9 +150,7 @@ impl Spares {
                 self.state.lock().ready.push(Spare { path, file });
             }
             None => {
-                self.disk
-                    .remove(&old)
-                    .map_err(|e| Failure::new("remove", &old, e))?;
+                self.disk.remove(&old).map_err(|e| Failure::new("remove", &old, e))?;
                 self.sync_dir()?;
             }
         }
@@ -180,17 +158,13 @@ impl Spares {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), Failure> {
-        self.disk
-            .rename(from, to)
-            .map_err(|e| Failure::new("rename", from, e))?;
+        self.disk.rename(from, to).map_err(|e| Failure::new("rename", from, e))?;
         self.sync_dir()
     }
 
     fn sync_dir(&self) -> Result<(), Failure> {
         if self.fsync {
-            self.disk
-                .sync_dir(&self.dir)
-                .map_err(|e| Failure::new("sync directory", &self.dir, e))?;
+            self.disk.sync_dir(&self.dir).map_err(|e| Failure::new("sync directory", &self.dir, e))?;
         }
         Ok(())
     }
@@ -201,10 +175,7 @@ impl Spares {
             let mut state = self.state.lock();
             (state.name(&self.dir, FILLING), state.name(&self.dir, SPARE))
         };
-        let file = self
-            .disk
-            .create(&filling)
-            .map_err(|e| Failure::new("create", &filling, e))?;
+        let file = self.disk.create(&filling).map_err(|e| Failure::new("create", &filling, e))?;
         if let Err(e) = self.zero(&*file) {
             if let Err(e) = self.disk.remove(&filling) {
                 tracing::warn!(file = %filling.display(), error = %e, "could not remove a half-filled log segment");

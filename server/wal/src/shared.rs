@@ -12,7 +12,7 @@ use crate::error::{Failure, WalError};
 use crate::index::Index;
 use crate::options::Options;
 use crate::pacing::Pacer;
-use crate::record::Record;
+use crate::record::{self, Record};
 
 /// Called once, on the writer's thread (inline: in `step`), in the order of the calls; must not block. `Ok` means
 /// durable; an error is final for the whole log, and its record may or may not be there after a restart.
@@ -20,6 +20,11 @@ pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// What a queued record costs besides its bytes, so that a queue of empty entries is bounded too.
 const OP_OVERHEAD: usize = 64;
+
+/// What an entry with a payload of `len` bytes counts for in the queue.
+pub(crate) fn entry_cost(len: usize) -> usize {
+    OP_OVERHEAD + record::ENTRY_OVERHEAD + len
+}
 
 /// One queued record, or with `record: None` a wait for all before it.
 pub(crate) struct Op {
@@ -125,18 +130,11 @@ impl Shared {
     }
 
     /// Waits until `bytes` more may be queued; inline, refuses instead.
-    pub(crate) fn wait_for_room(
-        &self,
-        state: &mut MutexGuard<'_, State>,
-        bytes: usize,
-    ) -> Result<(), WalError> {
+    pub(crate) fn wait_for_room(&self, state: &mut MutexGuard<'_, State>, bytes: usize) -> Result<(), WalError> {
         let limit = self.options.queue_bytes;
         while state.queued_bytes > 0 && state.queued_bytes + bytes > limit {
             if self.inline {
-                return Err(WalError::QueueFull {
-                    queued: state.queued_bytes,
-                    limit,
-                });
+                return Err(WalError::QueueFull { queued: state.queued_bytes, limit });
             }
             self.room.wait(state);
             state.check()?;
@@ -145,12 +143,7 @@ impl Shared {
     }
 
     /// Queues `ops`, which arrived as one call, and wakes the writer if it should look.
-    pub(crate) fn enqueue(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        ops: impl IntoIterator<Item = Op>,
-        urgent: bool,
-    ) {
+    pub(crate) fn enqueue(&self, mut state: MutexGuard<'_, State>, ops: impl IntoIterator<Item = Op>, urgent: bool) {
         let (before, unanswered) = (state.eager, state.unanswered);
         for op in ops {
             state.queued_bytes += op.bytes();
@@ -167,9 +160,7 @@ impl Shared {
         let now = self.began.elapsed();
         state.pacer.arrived(now, unanswered);
         // A writer that lingers wakes by itself; waking it for each write would cost what lingering saves.
-        if state.idle
-            && (before == 0 || state.urgent || state.queued_bytes >= self.options.pacing.enough)
-        {
+        if state.idle && (before == 0 || state.urgent || state.queued_bytes >= self.options.pacing.enough) {
             drop(state);
             self.work.notify_one();
         }

@@ -161,39 +161,22 @@ impl SimDisk {
                     files: inner.files.clone(),
                     ..Inner::default()
                 };
-                return Self {
-                    inner: Arc::new(Mutex::new(after)),
-                };
+                return Self { inner: Arc::new(Mutex::new(after)) };
             }
             Crash::Random(seed) => Some(Rng::new(seed)),
             Crash::LoseAll => None,
         };
         let mut keep = |percent| rng.as_mut().is_some_and(|rng| rng.chance(percent));
-        let percent = [5, 50, 95][if keep(33) {
-            0
-        } else {
-            1 + usize::from(keep(50))
-        }];
-        let files = inner
-            .files
-            .iter()
-            .map(|file| file.after_crash(&mut || keep(percent)))
-            .collect();
+        let percent = [5, 50, 95][if keep(33) { 0 } else { 1 + usize::from(keep(50)) }];
+        let files = inner.files.iter().map(|file| file.after_crash(&mut || keep(percent))).collect();
         let mut names = inner.durable_names.clone();
         for change in &inner.unsynced_names {
             if keep(50) {
                 change.apply(&mut names);
             }
         }
-        let after = Inner {
-            durable_names: names.clone(),
-            names,
-            files,
-            ..Inner::default()
-        };
-        Self {
-            inner: Arc::new(Mutex::new(after)),
-        }
+        let after = Inner { durable_names: names.clone(), names, files, ..Inner::default() };
+        Self { inner: Arc::new(Mutex::new(after)) }
     }
 
     /// The names of all files.
@@ -204,21 +187,14 @@ impl SimDisk {
     /// A file's bytes as a reader sees them.
     pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
         let inner = self.inner.lock();
-        inner
-            .names
-            .get(path)
-            .map(|id| inner.files[*id].live.clone())
+        inner.names.get(path).map(|id| inner.files[*id].live.clone())
     }
 
     /// Replaces a file's bytes behind everybody's back.
     pub fn set_bytes(&self, path: &Path, bytes: Vec<u8>) {
         let mut inner = self.inner.lock();
         if let Some(id) = inner.names.get(path).copied() {
-            inner.files[id] = FileState {
-                durable: bytes.clone(),
-                live: bytes,
-                dirty: BTreeSet::new(),
-            };
+            inner.files[id] = FileState { durable: bytes.clone(), live: bytes, dirty: BTreeSet::new() };
         }
     }
 
@@ -252,10 +228,7 @@ impl Inner {
     }
 
     fn used(&self) -> usize {
-        self.names
-            .values()
-            .map(|id| self.files[*id].live.len())
-            .sum()
+        self.names.values().map(|id| self.files[*id].live.len()).sum()
     }
 }
 
@@ -324,11 +297,7 @@ impl FileState {
                 bytes[range.clone()].copy_from_slice(&self.live[range]);
             }
         }
-        Self {
-            live: bytes.clone(),
-            durable: bytes,
-            dirty: BTreeSet::new(),
-        }
+        Self { live: bytes.clone(), durable: bytes, dirty: BTreeSet::new() }
     }
 }
 
@@ -339,19 +308,12 @@ impl File for SimFile {
         inner.counts.pwrites += 1;
         let offset = offset as usize;
         let grows = (offset + buf.len()).saturating_sub(inner.files[self.id].live.len());
-        let full = inner
-            .faults
-            .capacity
-            .is_some_and(|capacity| grows > 0 && inner.used() + grows > capacity);
+        let full = inner.faults.capacity.is_some_and(|capacity| grows > 0 && inner.used() + grows > capacity);
         let broken = due(&mut inner.faults.fail_pwrite);
         if full || broken {
             inner.files[self.id].write(&buf[..buf.len() / 2], offset);
             let os = rustix::io::Errno::NOSPC;
-            return Err(if full {
-                os.into()
-            } else {
-                io::Error::other("injected write failure")
-            });
+            return Err(if full { os.into() } else { io::Error::other("injected write failure") });
         }
         inner.files[self.id].write(buf, offset);
         Ok(())
@@ -361,9 +323,7 @@ impl File for SimFile {
         let mut inner = self.disk.inner.lock();
         inner.counts.preads += 1;
         let live = &inner.files[self.id].live;
-        let from = live
-            .get((offset as usize).min(live.len())..)
-            .expect("within the file");
+        let from = live.get((offset as usize).min(live.len())..).expect("within the file");
         let n = from.len().min(buf.len());
         buf[..n].copy_from_slice(&from[..n]);
         Ok(n)
@@ -388,10 +348,7 @@ impl File for SimFile {
 
 impl SimDisk {
     fn file(&self, id: usize) -> Arc<dyn File> {
-        Arc::new(SimFile {
-            disk: self.clone(),
-            id,
-        })
+        Arc::new(SimFile { disk: self.clone(), id })
     }
 }
 
@@ -414,8 +371,7 @@ impl Disk for SimDisk {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let id = self.inner.lock().names.get(path).copied();
-        id.map(|id| self.file(id))
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        id.map(|id| self.file(id)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -427,25 +383,20 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner
-            .lock()
-            .change_name(NameChange::Remove(path.to_owned()))
+        self.inner.lock().change_name(NameChange::Remove(path.to_owned()))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let inner = self.inner.lock();
         let here = inner.names.keys().filter(|path| path.parent() == Some(dir));
-        Ok(here
-            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-            .collect())
+        Ok(here.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut inner = self.inner.lock();
         inner.change()?;
         let unsynced = std::mem::take(&mut inner.unsynced_names);
-        let (here, elsewhere): (Vec<_>, Vec<_>) =
-            unsynced.into_iter().partition(|change| change.is_in(dir));
+        let (here, elsewhere): (Vec<_>, Vec<_>) = unsynced.into_iter().partition(|change| change.is_in(dir));
         for change in here {
             change.apply(&mut inner.durable_names);
         }
@@ -457,10 +408,7 @@ impl Disk for SimDisk {
         if !self.inner.lock().locks.insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(SimLock {
-            disk: self.clone(),
-            path: path.to_owned(),
-        }))
+        Ok(Box::new(SimLock { disk: self.clone(), path: path.to_owned() }))
     }
 }
 
@@ -479,8 +427,6 @@ impl Drop for SimLock {
 
 impl std::fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SimDisk")
-            .field("names", &self.inner.lock().names)
-            .finish_non_exhaustive()
+        f.debug_struct("SimDisk").field("names", &self.inner.lock().names).finish_non_exhaustive()
     }
 }

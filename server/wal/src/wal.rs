@@ -18,7 +18,7 @@ use crate::reader;
 use crate::record::{self, Entry, LogPos, Record};
 use crate::recover::{self, Recovered, Recovery};
 use crate::segment::{self, Spares};
-use crate::shared::{Done, Op, Shared, Stats};
+use crate::shared::{self, Done, Op, Shared, Stats};
 use crate::writer::{self, Chore, Writer};
 
 /// Bytes of one read from a segment: neighbouring entries share it.
@@ -40,11 +40,7 @@ impl Wal {
     ///
     /// # Errors
     /// [`WalError::Locked`], [`WalError::Corrupt`], [`WalError::Version`], [`WalError::Io`], [`WalError::Option`].
-    pub fn open(
-        dir: &Path,
-        options: Options,
-        disk: Arc<dyn Disk>,
-    ) -> Result<(Self, Recovered), WalError> {
+    pub fn open(dir: &Path, options: Options, disk: Arc<dyn Disk>) -> Result<(Self, Recovered), WalError> {
         let (send, chores) = mpsc::channel();
         let (mut wal, writer, spares) = Self::build(dir, options, disk, Some(send))?;
         let (shared, chore_shared) = (Arc::clone(&wal.shared), Arc::clone(&wal.shared));
@@ -54,20 +50,13 @@ impl Wal {
         };
         let threads = wal.threads.get_mut();
         threads.push(start("wal", Box::new(move || run(&shared, writer)))?);
-        threads.push(start(
-            "wal-chores",
-            Box::new(move || run_chores(&chore_shared, &spares, &chores)),
-        )?);
+        threads.push(start("wal-chores", Box::new(move || run_chores(&chore_shared, &spares, &chores)))?);
         let recovered = wal.recovered.clone();
         Ok((wal, recovered))
     }
 
     /// As `open`, without threads and without ever looking at a clock: what is queued is written by [`Wal::step`] alone.
-    pub fn open_inline(
-        dir: &Path,
-        options: Options,
-        disk: Arc<dyn Disk>,
-    ) -> Result<(Self, Recovered), WalError> {
+    pub fn open_inline(dir: &Path, options: Options, disk: Arc<dyn Disk>) -> Result<(Self, Recovered), WalError> {
         let (mut wal, writer, _) = Self::build(dir, options, disk, None)?;
         wal.inline = Some(Mutex::new(writer));
         let recovered = wal.recovered.clone();
@@ -81,47 +70,25 @@ impl Wal {
         chores: Option<mpsc::Sender<Chore>>,
     ) -> Result<(Self, Writer, Arc<Spares>), WalError> {
         options.check()?;
-        disk.create_dir(dir)
-            .map_err(|e| WalError::io("create directory", dir, e))?;
+        disk.create_dir(dir).map_err(|e| WalError::io("create directory", dir, e))?;
         let lock = lock(&*disk, dir)?;
         let recovery = recover::recover(&*disk, dir, &options)?;
         let recovered = recovery.recovered();
         let Recovery { tail, replay, .. } = recovery;
-        let spares = Spares::open(
-            disk,
-            dir,
-            options.segment_bytes,
-            options.spare_segments,
-            options.fsync,
-        )
-        .map_err(startup)?;
+        let spares =
+            Spares::open(disk, dir, options.segment_bytes, options.spare_segments, options.fsync).map_err(startup)?;
         let spares = Arc::new(spares);
-        let files: BTreeMap<u32, Arc<dyn File>> = tail
-            .segments
-            .iter()
-            .map(|segment| (segment.number as u32, Arc::clone(&segment.file)))
-            .collect();
+        let files: BTreeMap<u32, Arc<dyn File>> =
+            tail.segments.iter().map(|segment| (segment.number as u32, Arc::clone(&segment.file))).collect();
         let inline = chores.is_none();
-        let shared = Arc::new(Shared::new(
-            options,
-            replay.index,
-            files,
-            recovered.meta.is_some(),
-            inline,
-        ));
+        let shared = Arc::new(Shared::new(options, replay.index, files, recovered.meta.is_some(), inline));
         let mut writer = Writer::new(Arc::clone(&shared), dir, Arc::clone(&spares), tail, chores);
         let empty = shared.state().files.is_empty();
         if empty {
             writer.roll().map_err(startup)?;
         }
-        let wal = Self {
-            dir: dir.to_owned(),
-            shared,
-            inline: None,
-            threads: Mutex::new(Vec::new()),
-            recovered,
-            _lock: lock,
-        };
+        let wal =
+            Self { dir: dir.to_owned(), shared, inline: None, threads: Mutex::new(Vec::new()), recovered, _lock: lock };
         Ok((wal, writer, spares))
     }
 
@@ -138,15 +105,7 @@ impl Wal {
         check_blob(&meta)?;
         let mut state = self.shared.open_state()?;
         state.has_meta = true;
-        self.shared.enqueue(
-            state,
-            [Op {
-                record: Some(Record::Meta(meta)),
-                ticket: 0,
-                done: Some(done),
-            }],
-            true,
-        );
+        self.shared.enqueue(state, [Op { record: Some(Record::Meta(meta)), ticket: 0, done: Some(done) }], true);
         Ok(())
     }
 
@@ -176,29 +135,19 @@ impl Wal {
     /// # Errors
     /// [`WalError::Gap`], [`WalError::TooLarge`], [`WalError::NoIdentity`], [`WalError::QueueFull`],
     /// [`WalError::Failed`], [`WalError::Closed`]. `done` is dropped uncalled then.
-    pub fn append(
-        &self,
-        entries: impl IntoIterator<Item = Entry>,
-        done: Done,
-    ) -> Result<(), WalError> {
+    pub fn append(&self, entries: impl IntoIterator<Item = Entry>, done: Done) -> Result<(), WalError> {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let limit = self.shared.options.max_entry_bytes();
         let mut bytes = 0;
         for (i, entry) in entries.iter().enumerate() {
             if entry.data.len() > limit {
-                return Err(WalError::TooLarge {
-                    bytes: entry.data.len(),
-                    limit,
-                });
+                return Err(WalError::TooLarge { bytes: entry.data.len(), limit });
             }
             let expected = entries[0].index + i as u64;
             if entry.index != expected {
-                return Err(WalError::Gap {
-                    expected,
-                    found: entry.index,
-                });
+                return Err(WalError::Gap { expected, found: entry.index });
             }
-            bytes += entry.data.len();
+            bytes += shared::entry_cost(entry.data.len());
         }
         let mut state = self.shared.open_state()?;
         if !state.has_meta {
@@ -211,19 +160,11 @@ impl Wal {
         let mut ops: Vec<Op> = Vec::with_capacity(entries.len());
         for entry in entries {
             let ticket = state.index.push(&entry);
-            ops.push(Op {
-                record: Some(Record::Entry(entry)),
-                ticket,
-                done: None,
-            });
+            ops.push(Op { record: Some(Record::Entry(entry)), ticket, done: None });
         }
         match ops.last_mut() {
             Some(last) => last.done = Some(done),
-            None => ops.push(Op {
-                record: None,
-                ticket: 0,
-                done: Some(done),
-            }),
+            None => ops.push(Op { record: None, ticket: 0, done: Some(done) }),
         }
         self.shared.enqueue(state, ops, false);
         Ok(())
@@ -239,10 +180,7 @@ impl Wal {
         if let Some(purged) = state.index.purged()
             && keep.is_none_or(|keep| keep < purged.index)
         {
-            return Err(WalError::Purged {
-                index: keep.unwrap_or(0),
-                first: purged.index + 1,
-            });
+            return Err(WalError::Purged { index: keep.unwrap_or(0), first: purged.index + 1 });
         }
         if !state.has_meta {
             return Err(WalError::NoIdentity);
@@ -251,15 +189,7 @@ impl Wal {
         let something = last.is_some_and(|last| keep.is_none_or(|keep| keep < last.index));
         state.index.truncate(keep);
         let record = something.then_some(Record::Truncate(keep));
-        self.shared.enqueue(
-            state,
-            [Op {
-                record,
-                ticket: 0,
-                done: Some(done),
-            }],
-            true,
-        );
+        self.shared.enqueue(state, [Op { record, ticket: 0, done: Some(done) }], true);
         Ok(())
     }
 
@@ -274,21 +204,10 @@ impl Wal {
         if !state.has_meta {
             return Err(WalError::NoIdentity);
         }
-        let something = state
-            .index
-            .purged()
-            .is_none_or(|purged| purged.index < up_to.index);
+        let something = state.index.purged().is_none_or(|purged| purged.index < up_to.index);
         state.index.purge(up_to);
         let record = something.then_some(Record::Purge(up_to));
-        self.shared.enqueue(
-            state,
-            [Op {
-                record,
-                ticket: 0,
-                done: Some(done),
-            }],
-            false,
-        );
+        self.shared.enqueue(state, [Op { record, ticket: 0, done: Some(done) }], false);
         Ok(())
     }
 
@@ -298,15 +217,7 @@ impl Wal {
     /// [`WalError::Failed`], [`WalError::Closed`].
     pub fn sync(&self, done: Done) -> Result<(), WalError> {
         let state = self.shared.open_state()?;
-        self.shared.enqueue(
-            state,
-            [Op {
-                record: None,
-                ticket: 0,
-                done: Some(done),
-            }],
-            true,
-        );
+        self.shared.enqueue(state, [Op { record: None, ticket: 0, done: Some(done) }], true);
         Ok(())
     }
 
@@ -347,10 +258,7 @@ impl Wal {
             return Ok(Located::End);
         }
         let Some(slot) = index.slot(range.start) else {
-            return Err(WalError::Purged {
-                index: range.start,
-                first: index.first().unwrap_or(index.end()),
-            });
+            return Err(WalError::Purged { index: range.start, first: index.first().unwrap_or(index.end()) });
         };
         let mut bytes = 0;
         let mut entries = Vec::new();
@@ -365,23 +273,14 @@ impl Wal {
         if !entries.is_empty() {
             return Ok(Located::Memory(entries));
         }
-        let file = state
-            .files
-            .get(&slot.segment)
-            .expect("an entry's segment is in use while the entry is");
-        let mut run = Run {
-            first: range.start,
-            slots: vec![slot],
-            file: Arc::clone(file),
-        };
+        let file = state.files.get(&slot.segment).expect("an entry's segment is in use while the entry is");
+        let mut run = Run { first: range.start, slots: vec![slot], file: Arc::clone(file) };
         for at in range.start + 1..range.end {
             let Some(next) = index.slot(at).filter(|next| next.segment == slot.segment) else {
                 break;
             };
             let end = next.offset as usize + record::ENTRY_OVERHEAD + next.len as usize;
-            if index.cached(at).is_some()
-                || end - slot.offset as usize > READ_AT_ONCE.min(max_bytes)
-            {
+            if index.cached(at).is_some() || end - slot.offset as usize > READ_AT_ONCE.min(max_bytes) {
                 break;
             }
             run.slots.push(next);
@@ -403,11 +302,7 @@ impl Wal {
         });
         // The file may have been recycled meanwhile: what was read counts only if every entry is still there.
         let state = self.shared.open_state()?;
-        let there = run
-            .slots
-            .iter()
-            .zip(run.first..)
-            .all(|(slot, index)| state.index.slot(index) == Some(*slot));
+        let there = run.slots.iter().zip(run.first..).all(|(slot, index)| state.index.slot(index) == Some(*slot));
         if there { read.map(Some) } else { Ok(None) }
     }
 
@@ -454,10 +349,7 @@ impl Wal {
     /// # Panics
     /// On a log opened with `open`, which has a thread for this.
     pub fn step(&self) -> Result<bool, WalError> {
-        let writer = self
-            .inline
-            .as_ref()
-            .expect("step is for logs opened inline");
+        let writer = self.inline.as_ref().expect("step is for logs opened inline");
         if self.shared.open_state()?.eager == 0 {
             return Ok(false);
         }
@@ -480,15 +372,7 @@ impl Wal {
         if !state.has_meta {
             return Err(WalError::NoIdentity);
         }
-        self.shared.enqueue(
-            state,
-            [Op {
-                record: Some(record),
-                ticket: 0,
-                done,
-            }],
-            urgent,
-        );
+        self.shared.enqueue(state, [Op { record: Some(record), ticket: 0, done }], urgent);
         Ok(())
     }
 }
@@ -515,10 +399,7 @@ struct Run {
 fn check_blob(blob: &Bytes) -> Result<(), WalError> {
     let limit = record::MAX_BLOB;
     if blob.len() > limit {
-        return Err(WalError::TooLarge {
-            bytes: blob.len(),
-            limit,
-        });
+        return Err(WalError::TooLarge { bytes: blob.len(), limit });
     }
     Ok(())
 }
@@ -526,9 +407,7 @@ fn check_blob(blob: &Bytes) -> Result<(), WalError> {
 fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Send + Sync>, WalError> {
     let path = dir.join("lock");
     disk.lock(&path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::WouldBlock => WalError::Locked {
-            dir: dir.to_owned(),
-        },
+        std::io::ErrorKind::WouldBlock => WalError::Locked { dir: dir.to_owned() },
         _ => WalError::io("lock", &path, e),
     })
 }
@@ -558,10 +437,7 @@ impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let error = std::io::Error::other("the log's thread panicked");
-            self.0.fail(
-                Failure::new("write", Path::new("the log"), error),
-                &mut Vec::new(),
-            );
+            self.0.fail(Failure::new("write", Path::new("the log"), error), &mut Vec::new());
         }
     }
 }

@@ -146,17 +146,10 @@ impl Writer {
     }
 
     fn write(&mut self, batch: &[Op]) -> Result<(), Failure> {
-        let last_committed = batch
-            .iter()
-            .rposition(|op| matches!(op.record, Some(Record::Committed(_))));
+        let last_committed = batch.iter().rposition(|op| matches!(op.record, Some(Record::Committed(_))));
         let mut at = 0;
         while at < batch.len() {
-            if self
-                .tail
-                .segments
-                .back()
-                .is_none_or(|segment| self.tail.position >= segment.sectors)
-            {
+            if self.tail.segments.back().is_none_or(|segment| self.tail.position >= segment.sectors) {
                 self.roll()?;
             }
             let mut group = self.begin();
@@ -172,10 +165,7 @@ impl Writer {
                 at += 1;
             }
             if at == from {
-                assert!(
-                    !restated && self.tail.position > 0,
-                    "a record larger than a segment was accepted"
-                );
+                assert!(!restated && self.tail.position > 0, "a record larger than a segment was accepted");
                 self.buf = group.abandon();
                 self.roll()?;
             } else if group.is_empty() || (restated && self.only_waits(&batch[from..at])) {
@@ -193,11 +183,7 @@ impl Writer {
 
     /// A group at the end of the stream, with the state restated if it is a segment's first.
     fn begin(&mut self) -> Builder {
-        let segment = self
-            .tail
-            .segments
-            .back()
-            .expect("there is a segment to write to");
+        let segment = self.tail.segments.back().expect("there is a segment to write to");
         let buf = std::mem::take(&mut self.buf);
         let mut group = Builder::new(buf, self.tail.position, segment.sectors, segment.number);
         if self.tail.position == 0 {
@@ -212,22 +198,10 @@ impl Writer {
         let offset = group.push(record);
         self.tail.restated.note(record);
         if let Record::Entry(entry) = record {
-            let segment = self
-                .tail
-                .segments
-                .back_mut()
-                .expect("a group has a segment");
+            let segment = self.tail.segments.back_mut().expect("a group has a segment");
             segment.max_index = segment.max_index.max(Some(entry.index));
-            let slot = Slot {
-                segment: segment.number as u32,
-                offset,
-                len: entry.data.len() as u32,
-            };
-            self.settled.push(Settled {
-                index: entry.index,
-                ticket,
-                slot,
-            });
+            let slot = Slot { segment: segment.number as u32, offset, len: entry.data.len() as u32 };
+            self.settled.push(Settled { index: entry.index, ticket, slot });
         }
     }
 
@@ -246,11 +220,7 @@ impl Writer {
             segment.file.fdatasync().map_err(failed("fdatasync"))?;
         }
         if let Some(report) = &self.shared.options.on_sync {
-            report(SyncReport {
-                bytes: buf.len(),
-                write,
-                sync: clock.elapsed() - write,
-            });
+            report(SyncReport { bytes: buf.len(), write, sync: clock.elapsed() - write });
         }
         self.tail.position += (buf.len() / SECTOR) as u32;
         self.tail.seq += 1;
@@ -261,23 +231,11 @@ impl Writer {
 
     /// Begins the next segment. Its header goes with its first group.
     pub(crate) fn roll(&mut self) -> Result<(), Failure> {
-        let number = self
-            .tail
-            .segments
-            .back()
-            .map_or(1, |segment| segment.number + 1);
+        let number = self.tail.segments.back().map_or(1, |segment| segment.number + 1);
         let file = self.spares.take(number)?;
         let sectors = (self.shared.options.segment_bytes / SECTOR as u64) as u32;
-        self.shared
-            .state()
-            .files
-            .insert(number as u32, Arc::clone(&file));
-        self.tail.segments.push_back(Segment {
-            number,
-            file,
-            sectors,
-            max_index: None,
-        });
+        self.shared.state().files.insert(number as u32, Arc::clone(&file));
+        self.tail.segments.push_back(Segment { number, file, sectors, max_index: None });
         self.tail.position = 0;
         self.asked_for_spare = false;
         Ok(())
@@ -286,12 +244,7 @@ impl Writer {
     /// Tells the index where the entries lie, makes room, and answers in order.
     fn answer(&mut self, batch: &mut Vec<Op>) {
         let mut state = self.shared.state();
-        for Settled {
-            index,
-            ticket,
-            slot,
-        } in self.settled.drain(..)
-        {
+        for Settled { index, ticket, slot } in self.settled.drain(..) {
             state.index.settle(index, ticket, slot);
         }
         state.index.evict();
@@ -311,11 +264,7 @@ impl Writer {
         if !gone.is_empty() {
             self.chore(Chore::Retire(gone))?;
         }
-        let half_full = self
-            .tail
-            .segments
-            .back()
-            .is_some_and(|segment| self.tail.position > segment.sectors / 2);
+        let half_full = self.tail.segments.back().is_some_and(|segment| self.tail.position > segment.sectors / 2);
         if half_full && !self.asked_for_spare && self.chores.is_some() && self.spares.is_empty() {
             self.asked_for_spare = true;
             self.chore(Chore::Prepare)?;
@@ -330,10 +279,7 @@ impl Writer {
         let purged = self.tail.restated.purged.map(|pos| pos.index);
         while self.tail.segments.len() > 1 && self.tail.position > 0 {
             let oldest = self.tail.segments.front().expect("more than one");
-            if oldest
-                .max_index
-                .is_some_and(|max| purged.is_none_or(|purged| max > purged))
-            {
+            if oldest.max_index.is_some_and(|max| purged.is_none_or(|purged| max > purged)) {
                 break;
             }
             let segment = self.tail.segments.pop_front().expect("more than one");

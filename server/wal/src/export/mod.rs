@@ -1,1 +1,3 @@
-//! Writing the log in other programs' formats.
+//! The log in other programs' formats, for audits and for moving out.
+
+pub mod etcd_wal;

@@ -21,26 +21,13 @@ pub struct State {
 
 impl State {
     fn last(&self) -> Option<LogPos> {
-        let last = self
-            .entries
-            .last_key_value()
-            .map(|(index, (term, _))| LogPos {
-                term: *term,
-                index: *index,
-            });
+        let last = self.entries.last_key_value().map(|(index, (term, _))| LogPos { term: *term, index: *index });
         last.or(self.purged)
     }
 
     fn brief(&self) -> String {
-        let entries: Vec<_> = self
-            .entries
-            .iter()
-            .map(|(index, (term, data))| (index, term, data.len()))
-            .collect();
-        format!(
-            "committed {}, purged {:?}, entries {entries:?}",
-            self.committed, self.purged
-        )
+        let entries: Vec<_> = self.entries.iter().map(|(index, (term, data))| (index, term, data.len())).collect();
+        format!("committed {}, purged {:?}, entries {entries:?}", self.committed, self.purged)
     }
 
     fn next(&self) -> u64 {
@@ -76,11 +63,7 @@ impl Call {
             50..55 => Self::Truncate(rng.below(8) as usize),
             55..61 => Self::Purge(rng.below(40) as usize, rng.below(5)),
             61..62 => Self::Sync,
-            62..70 => Self::Read(
-                rng.below(50) as usize,
-                rng.below(20) as usize,
-                rng.below(5000) as usize,
-            ),
+            62..70 => Self::Read(rng.below(50) as usize, rng.below(20) as usize, rng.below(5000) as usize),
             _ => Self::Step,
         }
     }
@@ -104,11 +87,7 @@ pub struct Model {
 
 impl Default for Model {
     fn default() -> Self {
-        Self {
-            states: vec![State::default()],
-            answered: Arc::default(),
-            counter: 0,
-        }
+        Self { states: vec![State::default()], answered: Arc::default(), counter: 0 }
     }
 }
 
@@ -140,10 +119,7 @@ impl<'a> Life<'a> {
         let wal = match Wal::open_inline(dir(), options(), Arc::new(disk.clone())) {
             Ok((wal, _)) => wal,
             Err(error) => {
-                assert!(
-                    error.to_string().contains("the process is dead"),
-                    "refused: {error}"
-                );
+                assert!(error.to_string().contains("the process is dead"), "refused: {error}");
                 return None;
             }
         };
@@ -164,11 +140,7 @@ impl<'a> Life<'a> {
         );
         model.states = vec![found];
         model.answered = Arc::default();
-        let mut life = Self {
-            wal,
-            model,
-            alive: true,
-        };
+        let mut life = Self { wal, model, alive: true };
         if life.state().meta.is_none() {
             let meta = Bytes::from_static(b"member 7 of cluster 9");
             let mut next = life.state().clone();
@@ -201,41 +173,22 @@ impl<'a> Life<'a> {
             Call::Committed => {
                 self.model.counter += 1;
                 next.committed = self.model.counter;
-                let taken = self
-                    .wal
-                    .save_committed(Bytes::from(next.committed.to_le_bytes().to_vec()));
+                let taken = self.wal.save_committed(Bytes::from(next.committed.to_le_bytes().to_vec()));
                 self.took(taken, next);
             }
             Call::Append(ref sizes) => self.append(sizes, next),
             Call::Truncate(count) => {
                 let floor = next.purged.map(|purged| purged.index);
-                let keep = next
-                    .last()
-                    .map(|last| last.index.saturating_sub(count as u64))
-                    .max(floor);
-                let keep = if floor.is_none() && count > next.entries.len() {
-                    None
-                } else {
-                    keep
-                };
-                next.entries
-                    .retain(|index, _| keep.is_some_and(|keep| *index <= keep));
+                let keep = next.last().map(|last| last.index.saturating_sub(count as u64)).max(floor);
+                let keep = if floor.is_none() && count > next.entries.len() { None } else { keep };
+                next.entries.retain(|index, _| keep.is_some_and(|keep| *index <= keep));
                 let taken = self.wal.truncate_after(keep, done);
                 self.took(taken, next);
             }
             Call::Purge(count, above) => {
-                let up_to = next
-                    .entries
-                    .iter()
-                    .nth(count)
-                    .map(|(index, (term, _))| LogPos {
-                        term: *term,
-                        index: *index,
-                    });
-                let beyond = LogPos {
-                    term: 1_000,
-                    index: next.next() + above,
-                };
+                let up_to =
+                    next.entries.iter().nth(count).map(|(index, (term, _))| LogPos { term: *term, index: *index });
+                let beyond = LogPos { term: 1_000, index: next.next() + above };
                 let up_to = up_to.unwrap_or(beyond);
                 next.entries.retain(|index, _| *index > up_to.index);
                 next.purged = Some(up_to);
@@ -257,7 +210,7 @@ impl<'a> Life<'a> {
 
     fn append(&mut self, sizes: &[usize], mut next: State) {
         let first = next.next();
-        let term = next.last().map_or(1, |last| last.term) + u64::from(sizes[0] % 7 == 0);
+        let term = next.last().map_or(1, |last| last.term) + u64::from(sizes[0].is_multiple_of(7));
         let mut entries = Vec::new();
         // A crash may leave the first few entries of an append: each is a state of its own.
         let mut states = Vec::new();
@@ -290,17 +243,10 @@ impl<'a> Life<'a> {
             if bytes > max_bytes && !expected.is_empty() {
                 break;
             }
-            expected.push(Entry {
-                index: *index,
-                term: *term,
-                data: data.clone(),
-            });
+            expected.push(Entry { index: *index, term: *term, data: data.clone() });
         }
         let found = self.wal.read(range, max_bytes).expect("reads");
-        assert!(
-            found.len() <= expected.len() && found == expected[..found.len()],
-            "read something else"
-        );
+        assert!(found.len() <= expected.len() && found == expected[..found.len()], "read something else");
         let full = found.len() == expected.len() || bytes >= max_bytes;
         assert!(full, "read {} of {} entries", found.len(), expected.len());
     }
@@ -322,10 +268,7 @@ impl<'a> Life<'a> {
         let state = self.state();
         let first = self.wal.first_index().unwrap_or(state.next());
         let entries = self.wal.read(first..u64::MAX, usize::MAX).expect("reads");
-        let entries = entries
-            .into_iter()
-            .map(|e| (e.index, (e.term, e.data)))
-            .collect();
+        let entries = entries.into_iter().map(|e| (e.index, (e.term, e.data))).collect();
         assert_eq!(state.entries, entries);
         assert_eq!(self.wal.last(), state.last());
         for (index, (term, _)) in &state.entries {
@@ -378,9 +321,6 @@ fn observe(wal: &Wal) -> State {
         vote: found.vote.clone(),
         committed: found.committed.as_ref().map_or(0, number),
         purged: found.purged,
-        entries: entries
-            .into_iter()
-            .map(|e| (e.index, (e.term, e.data)))
-            .collect(),
+        entries: entries.into_iter().map(|e| (e.index, (e.term, e.data))).collect(),
     }
 }

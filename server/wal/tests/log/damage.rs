@@ -1,6 +1,6 @@
 //! A log whose bytes changed behind its back opens with everything that was answered, or not at all.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,37 +17,19 @@ type Found = (Option<Bytes>, Option<Bytes>, Vec<Entry>);
 /// A log of three segments, every record answered; the last group is one small entry if `last_alone`.
 fn log(last_alone: bool) -> SimDisk {
     let disk = SimDisk::new();
-    let (wal, _) =
-        Wal::open_inline(dir(), options(), Arc::new(disk.clone())).expect("a new log opens");
+    let (wal, _) = Wal::open_inline(dir(), options(), Arc::new(disk.clone())).expect("a new log opens");
     let done = || -> Done { Box::new(|result| result.expect("durable")) };
-    wal.save_meta(Bytes::from_static(b"me"), done())
-        .expect("taken");
-    wal.save_vote(Bytes::from_static(b"for 3"), done())
-        .expect("taken");
+    wal.save_meta(Bytes::from_static(b"me"), done()).expect("taken");
+    wal.save_vote(Bytes::from_static(b"for 3"), done()).expect("taken");
     // Four times round, so that the segments are recycled and full of what they held before.
     for index in 1..=260 {
         let data = vec![index as u8; 100 + (index as usize * 37) % 800];
-        wal.append(
-            [Entry {
-                index,
-                term: index / 100,
-                data: data.into(),
-            }],
-            done(),
-        )
-        .expect("taken");
+        wal.append([Entry { index, term: index / 100, data: data.into() }], done()).expect("taken");
         if index % 3 == 0 || (last_alone && index == 259) {
             wal.step().expect("writes");
         }
         if index % 40 == 0 && index < 240 {
-            wal.purge(
-                LogPos {
-                    term: index / 100,
-                    index: index - 10,
-                },
-                done(),
-            )
-            .expect("taken");
+            wal.purge(LogPos { term: index / 100, index: index - 10 }, done()).expect("taken");
             wal.step().expect("writes");
         }
     }
@@ -68,11 +50,7 @@ fn segments(disk: &SimDisk) -> Vec<PathBuf> {
 }
 
 /// Opens a copy of the disk with one file changed.
-fn open_with(
-    disk: &SimDisk,
-    path: &PathBuf,
-    change: impl FnOnce(&mut Vec<u8>),
-) -> Result<Found, WalError> {
+fn open_with(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> Result<Found, WalError> {
     let disk = disk.crash(Crash::Process);
     let mut bytes = disk.bytes(path).expect("there");
     change(&mut bytes);
@@ -96,11 +74,7 @@ fn a_flipped_bit_anywhere_is_survived_or_refused() {
                 let bit = 1 << rng.below(8);
                 match open_with(&disk, &path, |bytes| bytes[at] ^= bit) {
                     Ok(found) => {
-                        assert!(
-                            found == whole,
-                            "byte {at} of {} changed the log",
-                            path.display()
-                        );
+                        assert!(found == whole, "byte {at} of {} changed the log", path.display());
                         survived += 1;
                     }
                     Err(error) => {
@@ -110,10 +84,7 @@ fn a_flipped_bit_anywhere_is_survived_or_refused() {
                 }
             }
         }
-        assert!(
-            survived > 100 && refused > 5000,
-            "{survived} survived, {refused} refused"
-        );
+        assert!(survived > 100 && refused > 5000, "{survived} survived, {refused} refused");
     }
 }
 
@@ -123,31 +94,15 @@ fn a_flipped_bit_in_the_very_last_group_is_not_a_torn_tail() {
     let path = segments(&disk).pop().expect("there is one");
     let whole = disk.bytes(&path).expect("there");
     let newest = |sector: &[u8]| u64::from_le_bytes(sector[4..12].try_into().expect("eight bytes"));
-    let (last, _) = whole
-        .chunks_exact(SECTOR)
-        .enumerate()
-        .max_by_key(|(_, s)| newest(s))
-        .expect("sectors");
+    let (last, _) = whole.chunks_exact(SECTOR).enumerate().max_by_key(|(_, s)| newest(s)).expect("sectors");
     for bit in 0..SECTOR * 8 {
-        let damaged = open_with(&disk, &path, |bytes| {
-            bytes[last * SECTOR + bit / 8] ^= 1 << (bit % 8)
-        });
-        assert!(
-            matches!(damaged, Err(WalError::Corrupt { .. })),
-            "bit {bit}"
-        );
+        let damaged = open_with(&disk, &path, |bytes| bytes[last * SECTOR + bit / 8] ^= 1 << (bit % 8));
+        assert!(matches!(damaged, Err(WalError::Corrupt { .. })), "bit {bit}");
     }
-    let error =
-        open_with(&disk, &path, |bytes| bytes[last * SECTOR + 100] ^= 1).expect_err("refused");
+    let error = open_with(&disk, &path, |bytes| bytes[last * SECTOR + 100] ^= 1).expect_err("refused");
     let text = error.to_string();
-    assert!(
-        text.contains(&format!("{} at byte", path.display())),
-        "{text}"
-    );
-    assert!(
-        text.contains("add it again") && text.contains("restore from a backup"),
-        "{text}"
-    );
+    assert!(text.contains(&format!("{} at byte", path.display())), "{text}");
+    assert!(text.contains("add it again") && text.contains("restore from a backup"), "{text}");
 }
 
 #[test]
@@ -204,17 +159,10 @@ fn rot_met_while_reading_is_reported_and_not_answered() {
     let first = found.first_index.expect("entries");
     for path in segments(&disk) {
         let mut bytes = disk.bytes(&path).expect("there");
-        bytes
-            .iter_mut()
-            .skip(20)
-            .step_by(SECTOR)
-            .for_each(|byte| *byte ^= 4);
+        bytes.iter_mut().skip(20).step_by(SECTOR).for_each(|byte| *byte ^= 4);
         disk.set_bytes(&path, bytes);
     }
-    assert!(matches!(
-        wal.read(first..first + 1, 1),
-        Err(WalError::Corrupt { .. })
-    ));
+    assert!(matches!(wal.read(first..first + 1, 1), Err(WalError::Corrupt { .. })));
 }
 
 #[test]
@@ -226,12 +174,5 @@ fn another_format_version_is_named() {
         let crc = crc32c::crc32c_append(crc32c::crc32c(&0u32.to_le_bytes()), &bytes[4..SECTOR]);
         bytes[..4].copy_from_slice(&crc.to_le_bytes());
     });
-    assert!(matches!(
-        error,
-        Err(WalError::Version {
-            found: 2,
-            supported: 1,
-            ..
-        })
-    ));
+    assert!(matches!(error, Err(WalError::Version { found: 2, supported: 1, .. })));
 }

@@ -19,8 +19,7 @@ fn open(disk: &SimDisk) -> Wal {
 }
 
 fn begin(wal: &Wal) {
-    wal.save_meta(Bytes::from_static(b"me"), ok())
-        .expect("taken");
+    wal.save_meta(Bytes::from_static(b"me"), ok()).expect("taken");
     wal.step().expect("writes");
 }
 
@@ -29,21 +28,14 @@ fn ok() -> Done {
 }
 
 fn entry(index: u64, len: usize) -> Entry {
-    Entry {
-        index,
-        term: 1,
-        data: vec![7; len].into(),
-    }
+    Entry { index, term: 1, data: vec![7; len].into() }
 }
 
 /// Every way in answers the failure.
 fn has_ended(wal: &Wal, why: &str) {
     let silent = || -> Done { Box::new(|_| {}) };
     let answers = [
-        wal.append(
-            [entry(wal.last().map_or(1, |last| last.index + 1), 1)],
-            silent(),
-        ),
+        wal.append([entry(wal.last().map_or(1, |last| last.index + 1), 1)], silent()),
         wal.save_vote(Bytes::new(), silent()),
         wal.save_meta(Bytes::new(), silent()),
         wal.save_committed(Bytes::new()),
@@ -55,30 +47,22 @@ fn has_ended(wal: &Wal, why: &str) {
     ];
     for answer in answers {
         let error = answer.expect_err("refused");
-        assert!(
-            matches!(error, WalError::Failed(_)) && error.to_string().contains(why),
-            "{error}"
-        );
+        assert!(matches!(error, WalError::Failed(_)) && error.to_string().contains(why), "{error}");
     }
-    assert!(
-        wal.failure()
-            .is_some_and(|failure| failure.to_string().contains(why))
-    );
+    assert!(wal.failure().is_some_and(|failure| failure.to_string().contains(why)));
 }
 
 fn fails(break_it: impl Fn(&SimDisk), why: &str) {
     let disk = SimDisk::new();
     let wal = open(&disk);
     begin(&wal);
-    wal.append([entry(1, 100), entry(2, 100)], ok())
-        .expect("taken");
+    wal.append([entry(1, 100), entry(2, 100)], ok()).expect("taken");
     wal.step().expect("writes");
     break_it(&disk);
     let (send, heard) = mpsc::channel();
     for index in 3..10 {
         let send = send.clone();
-        let done: Done =
-            Box::new(move |result| send.send((index, result)).expect("somebody waits"));
+        let done: Done = Box::new(move |result| send.send((index, result)).expect("somebody waits"));
         wal.append([entry(index, 900)], done).expect("taken");
     }
     while wal.step().is_ok() {}
@@ -86,22 +70,12 @@ fn fails(break_it: impl Fn(&SimDisk), why: &str) {
     has_ended(&wal, why);
     assert_eq!(disk.counts().fdatasyncs, syncs, "nothing is tried again");
     let heard: Vec<(u64, io::Result<()>)> = heard.try_iter().collect();
-    assert_eq!(
-        heard.iter().map(|(index, _)| *index).collect::<Vec<_>>(),
-        (3..10).collect::<Vec<_>>()
-    );
-    assert!(
-        heard
-            .iter()
-            .all(|(_, result)| result.as_ref().is_err_and(|e| e.to_string().contains(why)))
-    );
+    assert_eq!(heard.iter().map(|(index, _)| *index).collect::<Vec<_>>(), (3..10).collect::<Vec<_>>());
+    assert!(heard.iter().all(|(_, result)| result.as_ref().is_err_and(|e| e.to_string().contains(why))));
     drop(wal);
     for seed in 0..50 {
         let wal = open(&disk.crash(Crash::Random(seed)));
-        assert_eq!(
-            wal.read(1..3, 1000).expect("reads"),
-            [entry(1, 100), entry(2, 100)]
-        );
+        assert_eq!(wal.read(1..3, 1000).expect("reads"), [entry(1, 100), entry(2, 100)]);
     }
 }
 
@@ -120,26 +94,17 @@ fn what_is_found_after_a_failed_sync_survives_the_next_loss_of_power() {
     let disk = SimDisk::new();
     let wal = open(&disk);
     begin(&wal);
-    wal.append([entry(1, 5000)], Box::new(|_| {}))
-        .expect("taken");
+    wal.append([entry(1, 5000)], Box::new(|_| {})).expect("taken");
     disk.fail_fdatasync(1);
     wal.step().expect_err("fails");
     drop(wal);
     // The process restarts; the pages still read well, count as clean, and are not on the disk.
     let restarted = disk.crash(Crash::Process);
     let last = |disk: &SimDisk| open(disk).recovered().last;
-    assert_eq!(
-        last(&restarted.crash(Crash::LoseAll)),
-        None,
-        "it is not on the disk"
-    );
+    assert_eq!(last(&restarted.crash(Crash::LoseAll)), None, "it is not on the disk");
     let found = last(&restarted);
     assert!(found.is_some());
-    assert_eq!(
-        last(&restarted.crash(Crash::LoseAll)),
-        found,
-        "opening put it there"
-    );
+    assert_eq!(last(&restarted.crash(Crash::LoseAll)), found, "opening put it there");
 }
 
 #[test]
@@ -168,18 +133,9 @@ fn a_full_disk_ends_the_log_and_loses_nothing() {
     has_ended(&wal, "No space left on device");
     drop(wal);
     let after = disk.crash(Crash::LoseAll);
-    assert!(
-        after
-            .paths()
-            .iter()
-            .all(|path| !path.to_string_lossy().contains("filling")),
-        "cleaned up"
-    );
+    assert!(after.paths().iter().all(|path| !path.to_string_lossy().contains("filling")), "cleaned up");
     let wal = open(&after);
-    assert_eq!(
-        wal.read(1..u64::MAX, usize::MAX).expect("reads").len() as u64,
-        answered
-    );
+    assert_eq!(wal.read(1..u64::MAX, usize::MAX).expect("reads").len() as u64, answered);
     wal.append([entry(index, 900)], ok()).expect("taken");
     wal.step().expect("there is room now");
 }
@@ -195,14 +151,10 @@ fn inline_the_queue_refuses_past_its_bound() {
             Err(error) => break error,
         }
     };
-    assert!(
-        matches!(refused, WalError::QueueFull { limit: 30_000, .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, WalError::QueueFull { limit: 30_000, .. }), "{refused}");
     assert_eq!(index, 6);
     while wal.step().expect("writes") {}
-    wal.append([entry(index, 5000)], ok())
-        .expect("there is room");
+    wal.append([entry(index, 5000)], ok()).expect("there is room");
 }
 
 /// A disk whose syncs wait until the gate is opened.
@@ -250,16 +202,10 @@ impl Disk for GatedDisk {
         self.disk.create_dir(dir)
     }
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(GatedFile(
-            self.disk.create(path)?,
-            Arc::clone(&self.gate),
-        )))
+        Ok(Arc::new(GatedFile(self.disk.create(path)?, Arc::clone(&self.gate))))
     }
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(GatedFile(
-            self.disk.open(path)?,
-            Arc::clone(&self.gate),
-        )))
+        Ok(Arc::new(GatedFile(self.disk.open(path)?, Arc::clone(&self.gate))))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.disk.rename(from, to)
@@ -283,24 +229,12 @@ fn behind_a_slow_disk_appends_wait_within_the_bound_and_share_a_sync() {
     let (disk, gate) = (SimDisk::new(), Arc::new(Gate::default()));
     gate.set(true);
     let limit = 20_000;
-    let gated = GatedDisk {
-        disk: disk.clone(),
-        gate: Arc::clone(&gate),
-    };
-    let options = Options {
-        queue_bytes: limit,
-        group_bytes: limit,
-        segment_bytes: 1 << 20,
-        ..options()
-    };
+    let gated = GatedDisk { disk: disk.clone(), gate: Arc::clone(&gate) };
+    let options = Options { queue_bytes: limit, group_bytes: limit, segment_bytes: 1 << 20, ..options() };
     let (wal, _) = Wal::open(dir(), options, Arc::new(gated)).expect("opens");
     let (send, heard) = mpsc::channel();
     let meta = send.clone();
-    wal.save_meta(
-        Bytes::new(),
-        Box::new(move |result| meta.send(result).expect("somebody waits")),
-    )
-    .expect("taken");
+    wal.save_meta(Bytes::new(), Box::new(move |result| meta.send(result).expect("somebody waits"))).expect("taken");
     heard.recv().expect("answered").expect("durable");
     gate.set(false);
     let before = disk.counts().fdatasyncs;
@@ -316,14 +250,8 @@ fn behind_a_slow_disk_appends_wait_within_the_bound_and_share_a_sync() {
         while wal.stats().queued_bytes < limit - 1100 {
             std::thread::yield_now();
         }
-        assert!(
-            wal.last().is_some_and(|last| last.index < 20),
-            "the rest waits"
-        );
-        assert!(
-            heard.try_recv().is_err(),
-            "nothing is answered before its sync"
-        );
+        assert!(wal.last().is_some_and(|last| last.index < 20), "the rest waits");
+        assert!(heard.try_recv().is_err(), "nothing is answered before its sync");
         gate.set(true);
         for _ in 0..100 {
             heard.recv().expect("answered").expect("durable");

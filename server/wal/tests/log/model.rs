@@ -1,8 +1,9 @@
 //! Any sequence of calls, with reopenings between them, leaves what a plain model of the log leaves.
 
-use crate::beside::{Call, Life, Model};
 use keepstone_wal::testing::SimDisk;
 use proptest::prelude::*;
+
+use crate::beside::{Call, Life, Model};
 
 fn call() -> impl Strategy<Value = Call> {
     let size = prop_oneof![8 => 0..300usize, 3 => 0..2000usize, 1 => Just(9000usize)];
@@ -19,7 +20,7 @@ fn call() -> impl Strategy<Value = Call> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_log_is_what_its_calls_say(lives in prop::collection::vec(prop::collection::vec(call(), 0..80), 1..4)) {
         let disk = SimDisk::new();
