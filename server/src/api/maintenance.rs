@@ -81,7 +81,7 @@ impl Maintenance for MaintenanceService {
         let (raft_index, leader) = {
             let metrics = ctx.raft.metrics();
             let now = metrics.borrow_watched();
-            (now.committed.as_ref().map_or(0, |id| id.index()), now.current_leader)
+            (now.local_committed.as_ref().map_or(0, |id| id.index()), now.current_leader)
         };
         let applied = ctx.core.applied_index();
         let header = ctx.header(0);
