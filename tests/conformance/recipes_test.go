@@ -195,7 +195,8 @@ func countUnderLock(ctx context.Context, client *clientv3.Client, rounds int) er
 // TestSessionLoss: who loses its session loses the lock, and the next in line gets it.
 func TestSessionLoss(t *testing.T) {
 	ctx, server, client := start(t)
-	first := must(concurrency.NewSession(client, concurrency.WithTTL(60)))(t)
+	// A session learns of its end when it next renews: after a third of its time.
+	first := must(concurrency.NewSession(client, concurrency.WithTTL(10)))(t)
 	held := concurrency.NewMutex(first, "lock")
 	require.NoError(t, held.Lock(ctx))
 
