@@ -3,6 +3,8 @@
 //! Each decision ends as a proposal: nothing here changes the state. Time is monotonic: a clock that is set changes
 //! nothing.
 
+pub mod auto_compaction;
+pub mod expiry;
 pub mod lease;
 
 use std::sync::Arc;
@@ -14,4 +16,5 @@ use crate::api::context::Context;
 /// Starts all clocks on the current runtime. They end with the member.
 pub fn start(ctx: &Arc<Context>) {
     lease::start(ctx);
+    auto_compaction::start(ctx);
 }
