@@ -14,19 +14,13 @@ impl Alarms {
         self.0
             .iter()
             .filter(|(k, _)| kind == AlarmType::None as i32 || *k == kind)
-            .map(|(kind, member)| AlarmMember {
-                member_id: *member,
-                alarm: *kind,
-            })
+            .map(|(kind, member)| AlarmMember { member_id: *member, alarm: *kind })
             .collect()
     }
 
     /// Whether any member has this alarm raised.
     pub fn any(&self, kind: AlarmType) -> bool {
-        self.0
-            .range((kind as i32, 0)..=(kind as i32, u64::MAX))
-            .next()
-            .is_some()
+        self.0.range((kind as i32, 0)..=(kind as i32, u64::MAX)).next().is_some()
     }
 
     /// Returns whether it was not active yet.

@@ -3,11 +3,10 @@
 
 use keepstone_proto::{
     etcdserverpb::{
-        AlarmRequest, AlarmResponse, AlarmType, AuthDisableResponse, AuthStatusResponse,
-        CompactionRequest, CompactionResponse, InternalRaftRequest, LeaseCheckpointRequest,
-        LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeResponse,
-        MemberAddResponse, MemberPromoteResponse, MemberRemoveResponse, MemberUpdateResponse,
-        ResponseHeader, alarm_request::AlarmAction,
+        AlarmRequest, AlarmResponse, AlarmType, AuthDisableResponse, AuthStatusResponse, CompactionRequest,
+        CompactionResponse, InternalRaftRequest, LeaseCheckpointRequest, LeaseCheckpointResponse, LeaseGrantRequest,
+        LeaseGrantResponse, LeaseRevokeResponse, MemberAddResponse, MemberPromoteResponse, MemberRemoveResponse,
+        MemberUpdateResponse, ResponseHeader, alarm_request::AlarmAction,
     },
     keepstonepb::LeaseExpire,
 };
@@ -62,11 +61,7 @@ impl State {
         request: &keepstone_proto::etcdserverpb::TxnRequest,
         records: &dyn Records,
     ) -> Result<Result<keepstone_proto::etcdserverpb::TxnResponse, Error>, RecordError> {
-        settle(txn::read(
-            request,
-            &self.kv.view(&[], records),
-            &self.leases,
-        ))
+        settle(txn::read(request, &self.kv.view(&[], records), &self.leases))
     }
 
     /// What alarms refuse. A cluster that is corrupt refuses all that reads or writes keys; one without space, what
@@ -133,9 +128,7 @@ impl State {
         }
         if let Some(revoke) = &request.lease_revoke {
             self.end_lease(LeaseId(revoke.id), records, effects)?;
-            return Ok(Reply::LeaseRevoke(LeaseRevokeResponse {
-                header: self.header(),
-            }));
+            return Ok(Reply::LeaseRevoke(LeaseRevokeResponse { header: self.header() }));
         }
         if let Some(expire) = &request.lease_expire {
             self.lease_expire(expire, records, effects);
@@ -157,43 +150,23 @@ impl State {
         header(self.kv.revision)
     }
 
-    fn compact(
-        &mut self,
-        compaction: &CompactionRequest,
-        effects: &mut Effects,
-    ) -> Result<Reply, Error> {
+    fn compact(&mut self, compaction: &CompactionRequest, effects: &mut Effects) -> Result<Reply, Error> {
         self.kv.compact(compaction.revision)?;
         effects.write(&Row::Floor(compaction.revision));
-        Ok(Reply::Compaction(CompactionResponse {
-            header: self.header(),
-        }))
+        Ok(Reply::Compaction(CompactionResponse { header: self.header() }))
     }
 
-    fn lease_grant(
-        &mut self,
-        grant: &LeaseGrantRequest,
-        effects: &mut Effects,
-    ) -> Result<Reply, Error> {
+    fn lease_grant(&mut self, grant: &LeaseGrantRequest, effects: &mut Effects) -> Result<Reply, Error> {
         let lease = self.leases.grant(LeaseId(grant.id), grant.ttl)?;
         let (id, ttl) = (lease.id, lease.ttl);
         effects.write(&Row::Lease(lease));
         effects.leases.push(LeaseChange::Granted(LeaseId(id), ttl));
         let header = self.header();
-        Ok(Reply::LeaseGrant(LeaseGrantResponse {
-            header,
-            id,
-            ttl,
-            ..LeaseGrantResponse::default()
-        }))
+        Ok(Reply::LeaseGrant(LeaseGrantResponse { header, id, ttl, ..LeaseGrantResponse::default() }))
     }
 
     /// Takes a lease out and deletes what hung on it: one revision, keys sorted; none if nothing did.
-    fn end_lease(
-        &mut self,
-        id: LeaseId,
-        records: &dyn Records,
-        effects: &mut Effects,
-    ) -> Result<(), Error> {
+    fn end_lease(&mut self, id: LeaseId, records: &dyn Records, effects: &mut Effects) -> Result<(), Error> {
         let keys = self.leases.remove(id).ok_or(Error::LeaseNotFound)?;
         effects.erase_lease(id);
         effects.leases.push(LeaseChange::Gone(id));
@@ -211,30 +184,19 @@ impl State {
         }
     }
 
-    fn lease_checkpoint(
-        &mut self,
-        request: &LeaseCheckpointRequest,
-        effects: &mut Effects,
-    ) -> Reply {
+    fn lease_checkpoint(&mut self, request: &LeaseCheckpointRequest, effects: &mut Effects) -> Reply {
         for checkpoint in &request.checkpoints {
             let id = LeaseId(checkpoint.id);
             if let Some(lease) = self.leases.checkpoint(id, checkpoint.remaining_ttl) {
                 effects.write(&Row::Lease(lease));
-                effects
-                    .leases
-                    .push(LeaseChange::Checkpointed(id, checkpoint.remaining_ttl));
+                effects.leases.push(LeaseChange::Checkpointed(id, checkpoint.remaining_ttl));
             }
         }
-        Reply::LeaseCheckpoint(LeaseCheckpointResponse {
-            header: self.header(),
-        })
+        Reply::LeaseCheckpoint(LeaseCheckpointResponse { header: self.header() })
     }
 
     fn alarm(&mut self, request: &AlarmRequest, effects: &mut Effects) -> Reply {
-        let alarm = keepstone_proto::etcdserverpb::AlarmMember {
-            member_id: request.member_id,
-            alarm: request.alarm,
-        };
+        let alarm = keepstone_proto::etcdserverpb::AlarmMember { member_id: request.member_id, alarm: request.alarm };
         let none = request.alarm == AlarmType::None as i32;
         let alarms = match AlarmAction::try_from(request.action) {
             Ok(AlarmAction::Get) => self.alarms.list(request.alarm),
@@ -250,44 +212,24 @@ impl State {
             }
             _ => Vec::new(),
         };
-        Reply::Alarm(AlarmResponse {
-            header: self.header(),
-            alarms,
-        })
+        Reply::Alarm(AlarmResponse { header: self.header(), alarms })
     }
 
-    fn apply_members(
-        &mut self,
-        request: &InternalRaftRequest,
-        effects: &mut Effects,
-    ) -> Result<Option<Reply>, Error> {
+    fn apply_members(&mut self, request: &InternalRaftRequest, effects: &mut Effects) -> Result<Option<Reply>, Error> {
         let header = Some(ResponseHeader::default());
         let table = &mut self.members;
         let reply = if let Some(add) = &request.member_add {
             let member = Some(table.add(add, effects)?);
-            Reply::MemberAdd(MemberAddResponse {
-                header,
-                member,
-                members: table.list(),
-            })
+            Reply::MemberAdd(MemberAddResponse { header, member, members: table.list() })
         } else if let Some(remove) = &request.member_remove {
             table.remove(MemberId(remove.id), effects)?;
-            Reply::MemberRemove(MemberRemoveResponse {
-                header,
-                members: table.list(),
-            })
+            Reply::MemberRemove(MemberRemoveResponse { header, members: table.list() })
         } else if let Some(promote) = &request.member_promote {
             table.promote(MemberId(promote.id), effects)?;
-            Reply::MemberPromote(MemberPromoteResponse {
-                header,
-                members: table.list(),
-            })
+            Reply::MemberPromote(MemberPromoteResponse { header, members: table.list() })
         } else if let Some(update) = &request.member_update {
             table.update(update, effects)?;
-            Reply::MemberUpdate(MemberUpdateResponse {
-                header,
-                members: table.list(),
-            })
+            Reply::MemberUpdate(MemberUpdateResponse { header, members: table.list() })
         } else if let Some(set) = &request.cluster_member_attr_set {
             table.publish(set, effects)?;
             Reply::Done
@@ -312,17 +254,11 @@ impl State {
     /// Authentication is never enabled: what can be said about that is, the rest is refused.
     fn apply_auth(&self, request: &InternalRaftRequest) -> Result<Reply, Error> {
         if request.auth_status.is_some() {
-            let response = AuthStatusResponse {
-                header: self.header(),
-                enabled: false,
-                auth_revision: 1,
-            };
+            let response = AuthStatusResponse { header: self.header(), enabled: false, auth_revision: 1 };
             return Ok(Reply::AuthStatus(response));
         }
         if request.auth_disable.is_some() {
-            return Ok(Reply::AuthDisable(AuthDisableResponse {
-                header: self.header(),
-            }));
+            return Ok(Reply::AuthDisable(AuthDisableResponse { header: self.header() }));
         }
         if request.authenticate.is_some() {
             return Err(Error::AuthNotEnabled);

@@ -42,11 +42,7 @@ pub fn check_put(put: &PutRequest) -> Result<(), Error> {
 /// # Errors
 /// [`Error::EmptyKey`].
 pub fn check_delete(delete: &DeleteRangeRequest) -> Result<(), Error> {
-    if delete.key.is_empty() {
-        Err(Error::EmptyKey)
-    } else {
-        Ok(())
-    }
+    if delete.key.is_empty() { Err(Error::EmptyKey) } else { Ok(()) }
 }
 
 /// `max_ops` bounds the longest of compares and the two branches; a nested txn gets what its parent leaves of it.
@@ -62,11 +58,7 @@ pub fn check_txn(txn: &TxnRequest, max_ops: usize) -> Result<(), Error> {
 }
 
 fn check_ops(txn: &TxnRequest, max_ops: usize) -> Result<(), Error> {
-    let widest = txn
-        .compare
-        .len()
-        .max(txn.success.len())
-        .max(txn.failure.len());
+    let widest = txn.compare.len().max(txn.success.len()).max(txn.failure.len());
     let left = max_ops.checked_sub(widest).ok_or(Error::TooManyOps)?;
     if txn.compare.iter().any(|compare| compare.key.is_empty()) {
         return Err(Error::EmptyKey);

@@ -45,11 +45,7 @@ fn holds_for(compare: &Compare, head: Head, view: &View<'_>) -> Result<bool, Rec
             view.get(head.modified())?.value().cmp(wanted)
         }
         Ok(CompareTarget::Lease) => {
-            let lease = if head.leased() {
-                view.get(head.modified())?.lease()
-            } else {
-                0
-            };
+            let lease = if head.leased() { view.get(head.modified())?.lease() } else { 0 };
             number(compare, |_| lease)
         }
         _ => number(compare, |target| match target {

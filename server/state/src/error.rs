@@ -310,13 +310,7 @@ mod tests {
 
     #[test]
     fn two_errors_leave_etcd_as_unknown() {
-        let unknown: Vec<_> = Error::ALL
-            .iter()
-            .filter(|e| e.code() == Code::Unknown)
-            .collect();
-        assert_eq!(
-            unknown,
-            [&Error::MemberNotEnoughStarted, &Error::TooManyRequests]
-        );
+        let unknown: Vec<_> = Error::ALL.iter().filter(|e| e.code() == Code::Unknown).collect();
+        assert_eq!(unknown, [&Error::MemberNotEnoughStarted, &Error::TooManyRequests]);
     }
 }

@@ -25,12 +25,7 @@ impl HashPlan {
     /// `revision` 0 is the current one. `alive` says whether any key is alive at the revision: if none is, etcd
     /// hashes all that its last compaction left, and otherwise nothing up to the floor that is not current at the
     /// revision itself.
-    pub(crate) fn new(
-        revision: i64,
-        current: i64,
-        floor: i64,
-        alive: impl FnOnce(i64) -> bool,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(revision: i64, current: i64, floor: i64, alive: impl FnOnce(i64) -> bool) -> Result<Self, Error> {
         if revision > 0 && revision < floor {
             return Err(Error::Compacted);
         }
@@ -39,11 +34,7 @@ impl HashPlan {
         }
         let revision = if revision == 0 { current } else { revision };
         let keep_at = if alive(revision) { revision } else { floor };
-        Ok(Self {
-            revision,
-            floor,
-            keep_at,
-        })
+        Ok(Self { revision, floor, keep_at })
     }
 }
 
@@ -57,10 +48,7 @@ pub struct HashKv {
 impl HashKv {
     pub fn new(plan: HashPlan) -> Self {
         // etcd's bucket of records is called "key", and its hash starts with that.
-        Self {
-            plan,
-            crc: crc32c::crc32c(b"key"),
-        }
+        Self { plan, crc: crc32c::crc32c(b"key") }
     }
 
     /// Adds the next record, in revision order. `keeps` is asked for a put up to the floor: whether it is kept by a

@@ -40,10 +40,7 @@ impl Head {
 
     /// The revision that wrote the key last.
     pub fn modified(self) -> Revision {
-        Revision::new(
-            (self.0[1] & WIDE_MASK).cast_signed(),
-            (self.rest() & (LEASED - 1)).cast_signed(),
-        )
+        Revision::new((self.0[1] & WIDE_MASK).cast_signed(), (self.rest() & (LEASED - 1)).cast_signed())
     }
 
     /// How often the key was written in this life.

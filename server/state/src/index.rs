@@ -6,7 +6,7 @@
 //!
 //! It never decides whether a revision may be read: the caller has checked it against the floor.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{cmp::Ordering, collections::BTreeMap, ops::Bound};
 
 use crate::{head::Head, keys::Keys, tree::Tree, types::Revision};
 
@@ -19,10 +19,7 @@ struct Version {
 
 impl Version {
     fn new(at: Revision, tombstone: bool) -> Self {
-        Self {
-            main: at.main,
-            sub_and_flag: at.sub << 1 | i64::from(tombstone),
-        }
+        Self { main: at.main, sub_and_flag: at.sub << 1 | i64::from(tombstone) }
     }
 
     fn at(self) -> Revision {
@@ -119,10 +116,7 @@ impl Index {
     pub fn delete(&mut self, key: &[u8], at: Revision) -> Option<Head> {
         let (key, old) = self.live.remove(key)?;
         self.newest = self.newest.max(at.main);
-        let history = self
-            .past
-            .entry(key)
-            .or_insert_with(|| Vec::with_capacity(2));
+        let history = self.past.entry(key).or_insert_with(|| Vec::with_capacity(2));
         history.push(Version::new(old.modified(), false));
         history.push(Version::new(at, true));
         Some(old)
@@ -179,10 +173,7 @@ impl Index {
     /// takes O(log n).
     pub fn count_some(&self, keys: Keys<'_>, at: i64, after: Option<&[u8]>, max: usize) -> Tally {
         if at >= self.newest && after.is_none() {
-            return Tally {
-                found: self.count_live(keys),
-                next: None,
-            };
+            return Tally { found: self.count_live(keys), next: None };
         }
         let mut found = 0;
         let next = self.visit(keys, at, after, max, |_| found += 1);
@@ -209,34 +200,33 @@ impl Index {
             return None;
         }
         let from = keys.from(after);
-        let mut live = self.live.iter_from(from).peekable();
         // At the newest revision nothing that is past can show.
-        let mut past = (at < self.newest)
-            .then(|| self.past.range::<[u8], _>((from, Bound::Unbounded)))
-            .into_iter()
-            .flatten()
-            .peekable();
+        if at >= self.newest {
+            return self.visit_live(keys, from, max, found);
+        }
+        let mut live = self.live.iter_from(from).peekable();
+        let mut past = self.past.range::<[u8], _>((from, Bound::Unbounded)).peekable();
         let mut last: Option<&[u8]> = None;
         for _ in 0..max {
-            let of_live = live.peek().map(|(key, _)| *key);
-            let of_past = past.peek().map(|(key, _)| &***key);
-            let key = match (of_live, of_past) {
-                (Some(a), Some(b)) => a.min(b),
-                (Some(only), None) | (None, Some(only)) => only,
+            let order = match (live.peek(), past.peek()) {
+                (Some((a, _)), Some((b, _))) => (*a).cmp(&***b),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return None,
+            };
+            let head = if order.is_le() { live.next() } else { None };
+            let history = if order.is_ge() { past.next() } else { None };
+            let key = match (head, history) {
+                (Some((key, _)), _) => key,
+                (None, Some((key, _))) => key,
                 (None, None) => return None,
             };
             if keys.ends_before(key) {
                 return None;
             }
-            let head = live
-                .next_if(|(k, _)| *k == key)
-                .map(|(_, head)| head.modified());
-            let history = past
-                .next_if(|(k, _)| &***k == key)
-                .map(|(_, history)| history);
             let current = match (head, history) {
-                (Some(head), _) if head.main <= at => Some(head),
-                (_, Some(history)) => alive(history, at),
+                (Some((_, head)), _) if head.modified().main <= at => Some(head.modified()),
+                (_, Some((_, history))) => alive(history, at),
                 _ => None,
             };
             if let Some(revision) = current {
@@ -246,6 +236,32 @@ impl Index {
         }
         // The bound was hit: whether there is more is seen on the next call.
         last.map(Into::into).or_else(|| after.map(Into::into))
+    }
+
+    /// The live keys of a range are counted beforehand: so none of them has to be compared with its end.
+    fn visit_live(
+        &self,
+        keys: Keys<'_>,
+        from: Bound<&[u8]>,
+        max: usize,
+        mut found: impl FnMut(Revision),
+    ) -> Option<Box<[u8]>> {
+        let end = match keys {
+            Keys::One(_) | Keys::From(_) => self.live.len(),
+            Keys::Between(_, end) => self.live.rank(end),
+        };
+        let start = match from {
+            Bound::Included(key) => self.live.rank(key),
+            Bound::Excluded(key) => self.live.rank(key) + usize::from(self.live.get(key).is_some()),
+            Bound::Unbounded => 0,
+        };
+        let left = end.saturating_sub(start);
+        let mut last = None;
+        for (key, head) in self.live.iter_from(from).take(left.min(max)) {
+            found(head.modified());
+            last = Some(key);
+        }
+        if left > max { last.map(Into::into) } else { None }
     }
 
     /// Whether any key was alive at `at`.
@@ -271,12 +287,7 @@ impl Index {
         // A walk that is under way goes on from where it is, under the new floor, and around: so that compactions
         // in quick succession can't starve the last keys.
         let cursor = self.pass.take().and_then(|pass| pass.cursor);
-        self.pass = Some(Pass {
-            floor,
-            wrap: cursor.clone(),
-            stop: None,
-            cursor,
-        });
+        self.pass = Some(Pass { floor, wrap: cursor.clone(), stop: None, cursor });
     }
 
     /// Goes on with the compaction, and adds the revisions that nobody can read any more to `dead`: of each key
@@ -303,16 +314,8 @@ impl Index {
     }
 
     /// From the cursor on until the budget is used up, or the walk is at its end.
-    fn compact_stretch(
-        &mut self,
-        pass: &mut Pass,
-        budget: &mut usize,
-        dead: &mut Vec<Revision>,
-    ) -> Stretch {
-        let from = pass
-            .cursor
-            .as_deref()
-            .map_or(Bound::Unbounded, Bound::Excluded);
+    fn compact_stretch(&mut self, pass: &mut Pass, budget: &mut usize, dead: &mut Vec<Revision>) -> Stretch {
+        let from = pass.cursor.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut emptied = Vec::new();
         let mut reached = None;
         let mut outcome = Stretch::End;
@@ -324,10 +327,7 @@ impl Index {
                 outcome = Stretch::Budget;
                 break;
             }
-            let replaced = self
-                .live
-                .get(key)
-                .is_some_and(|head| head.modified().main <= pass.floor);
+            let replaced = self.live.get(key).is_some_and(|head| head.modified().main <= pass.floor);
             let gone = dead_versions(history, pass.floor, replaced);
             let now = gone.min(*budget);
             dead.extend(history.drain(..now).map(Version::at));

@@ -34,25 +34,14 @@ pub(crate) struct Kv {
 
 impl Default for Kv {
     fn default() -> Self {
-        Self {
-            index: Index::default(),
-            revision: 1,
-            floor: -1,
-            done: -1,
-        }
+        Self { index: Index::default(), revision: 1, floor: -1, done: -1 }
     }
 }
 
 impl Kv {
     /// A view at the store's revision.
     pub fn view<'a>(&'a self, run: &'a [Record], records: &'a dyn Records) -> View<'a> {
-        View {
-            index: &self.index,
-            current: self.revision,
-            floor: self.floor,
-            run,
-            records,
-        }
+        View { index: &self.index, current: self.revision, floor: self.floor, run, records }
     }
 
     /// Raises the floor to `revision`.
@@ -83,27 +72,13 @@ pub(crate) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(
-        kv: &'a mut Kv,
-        leases: &'a mut Leases,
-        effects: &'a mut Effects,
-        records: &'a dyn Records,
-    ) -> Self {
-        Self {
-            kv,
-            leases,
-            effects,
-            records,
-            changes: 0,
-        }
+    pub fn new(kv: &'a mut Kv, leases: &'a mut Leases, effects: &'a mut Effects, records: &'a dyn Records) -> Self {
+        Self { kv, leases, effects, records, changes: 0 }
     }
 
     /// What a read sees now, with the writes so far.
     pub fn view(&self) -> View<'_> {
-        View {
-            current: self.seen(),
-            ..self.kv.view(&self.effects.records, self.records)
-        }
+        View { current: self.seen(), ..self.kv.view(&self.effects.records, self.records) }
     }
 
     pub fn leases(&self) -> &Leases {
@@ -157,10 +132,7 @@ impl<'a> Writer<'a> {
         }
         self.write(&put.key, value, lease);
         let prev_kv = if put.prev_kv { present } else { None };
-        Ok(PutResponse {
-            header: header(self.seen()),
-            prev_kv,
-        })
+        Ok(PutResponse { header: header(self.seen()), prev_kv })
     }
 
     fn write(&mut self, key: &[u8], value: &[u8], lease: i64) {
@@ -180,12 +152,7 @@ impl<'a> Writer<'a> {
             self.leases.detach(key);
         }
         let prev = old.map(|old| old.modified());
-        self.effects.records.push(Record {
-            at,
-            tombstone: false,
-            prev,
-            kv,
-        });
+        self.effects.records.push(Record { at, tombstone: false, prev, kv });
         self.changes += 1;
     }
 
@@ -193,10 +160,7 @@ impl<'a> Writer<'a> {
     ///
     /// # Errors
     /// [`Error::RequestTooLarge`] past [`MAX_CHANGES`]; nothing is changed then.
-    pub fn delete_range(
-        &mut self,
-        delete: &DeleteRangeRequest,
-    ) -> Result<DeleteRangeResponse, Fault> {
+    pub fn delete_range(&mut self, delete: &DeleteRangeRequest) -> Result<DeleteRangeResponse, Fault> {
         let keys = Keys::new(&delete.key, &delete.range_end);
         let count = self.kv.index.count_live(keys);
         if count > MAX_CHANGES {
@@ -215,11 +179,7 @@ impl<'a> Writer<'a> {
             self.delete(key);
         }
         let deleted = i64::try_from(count).expect("the count is bounded");
-        Ok(DeleteRangeResponse {
-            header: header(self.seen()),
-            deleted,
-            prev_kvs,
-        })
+        Ok(DeleteRangeResponse { header: header(self.seen()), deleted, prev_kvs })
     }
 
     /// Deletes the keys that hung on a lease which is gone.
@@ -238,12 +198,7 @@ impl<'a> Writer<'a> {
             self.leases.detach(key);
         }
         let kv = KeyValue::tombstone(key);
-        self.effects.records.push(Record {
-            at,
-            tombstone: true,
-            prev: Some(old.modified()),
-            kv,
-        });
+        self.effects.records.push(Record { at, tombstone: true, prev: Some(old.modified()), kv });
         self.changes += 1;
     }
 }

@@ -93,24 +93,12 @@ impl Leases {
             return Err(Error::LeaseExists);
         }
         let ttl = ttl.max(1);
-        self.restore(&leasepb::Lease {
-            id: id.0,
-            ttl,
-            remaining_ttl: 0,
-        });
-        Ok(leasepb::Lease {
-            id: id.0,
-            ttl,
-            remaining_ttl: 0,
-        })
+        self.restore(&leasepb::Lease { id: id.0, ttl, remaining_ttl: 0 });
+        Ok(leasepb::Lease { id: id.0, ttl, remaining_ttl: 0 })
     }
 
     pub(crate) fn restore(&mut self, lease: &leasepb::Lease) {
-        let new = Lease {
-            ttl: lease.ttl,
-            remaining_ttl: lease.remaining_ttl,
-            keys: BTreeSet::new(),
-        };
+        let new = Lease { ttl: lease.ttl, remaining_ttl: lease.remaining_ttl, keys: BTreeSet::new() };
         self.table.insert(LeaseId(lease.id), new);
     }
 
@@ -127,11 +115,7 @@ impl Leases {
     pub(crate) fn checkpoint(&mut self, id: LeaseId, remaining_ttl: i64) -> Option<leasepb::Lease> {
         let lease = self.table.get_mut(&id)?;
         lease.remaining_ttl = remaining_ttl;
-        Some(leasepb::Lease {
-            id: id.0,
-            ttl: lease.ttl,
-            remaining_ttl,
-        })
+        Some(leasepb::Lease { id: id.0, ttl: lease.ttl, remaining_ttl })
     }
 
     /// Hangs `key` on a lease, and off any other. A lease that is not there is as good as none: a record may still
@@ -169,10 +153,7 @@ mod tests {
     fn grant_refuses_zero_known_and_endless_leases() {
         let mut leases = Leases::default();
         assert_eq!(leases.grant(LeaseId(0), 5), Err(Error::LeaseNotFound));
-        assert_eq!(
-            leases.grant(LeaseId(1), MAX_TTL + 1),
-            Err(Error::LeaseTtlTooLarge)
-        );
+        assert_eq!(leases.grant(LeaseId(1), MAX_TTL + 1), Err(Error::LeaseTtlTooLarge));
         assert_eq!(leases.grant(LeaseId(1), -5).map(|lease| lease.ttl), Ok(1));
         assert_eq!(leases.grant(LeaseId(1), 5), Err(Error::LeaseExists));
     }

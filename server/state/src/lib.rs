@@ -21,6 +21,7 @@ pub mod quota;
 pub mod range;
 mod reply;
 mod restore;
+mod sorted;
 mod state;
 mod tables;
 mod tree;
@@ -43,6 +44,4 @@ pub use restore::{Restore, RestoreError};
 pub use state::State;
 pub use tables::{BadRow, Row};
 pub use txn::{is_read_only, is_serializable};
-pub use types::{
-    Effects, LeaseChange, LeaseId, MemberId, Record, RecordError, Records, Revision, TableWrite,
-};
+pub use types::{Effects, LeaseChange, LeaseId, MemberId, Record, RecordError, Records, Revision, TableWrite};

@@ -111,26 +111,15 @@ impl Members {
     pub fn check_urls(&self, urls: &[String], except: Option<MemberId>) -> Result<(), Error> {
         let others = self.members.iter().filter(|(id, _)| Some(**id) != except);
         let mut taken = others.flat_map(|(_, member)| &member.peer_urls);
-        if taken.any(|url| urls.contains(url)) {
-            Err(Error::PeerUrlExists)
-        } else {
-            Ok(())
-        }
+        if taken.any(|url| urls.contains(url)) { Err(Error::PeerUrlExists) } else { Ok(()) }
     }
 
     pub(crate) fn init(&mut self, init: &ClusterInit, effects: &mut Effects) -> Result<(), Error> {
         if self.cluster_id != 0 {
             let same = self.cluster_id == init.cluster_id && self.token == init.token;
-            return if same {
-                Ok(())
-            } else {
-                Err(Error::ClusterInitialized)
-            };
+            return if same { Ok(()) } else { Err(Error::ClusterInitialized) };
         }
-        let cluster = ClusterInit {
-            members: Vec::new(),
-            ..init.clone()
-        };
+        let cluster = ClusterInit { members: Vec::new(), ..init.clone() };
         effects.write(&Row::Cluster(cluster.clone()));
         self.restore(Row::Cluster(cluster));
         for member in &init.members {
@@ -139,11 +128,7 @@ impl Members {
         Ok(())
     }
 
-    pub(crate) fn add(
-        &mut self,
-        add: &MemberAdd,
-        effects: &mut Effects,
-    ) -> Result<etcdserverpb::Member, Error> {
+    pub(crate) fn add(&mut self, add: &MemberAdd, effects: &mut Effects) -> Result<etcdserverpb::Member, Error> {
         self.check_add(add, usize::MAX)?;
         let member = Member {
             id: add.id,
@@ -176,11 +161,7 @@ impl Members {
     }
 
     /// Replaces what is set; an empty field leaves the row's own.
-    pub(crate) fn update(
-        &mut self,
-        update: &MemberUpdate,
-        effects: &mut Effects,
-    ) -> Result<(), Error> {
+    pub(crate) fn update(&mut self, update: &MemberUpdate, effects: &mut Effects) -> Result<(), Error> {
         let id = MemberId(update.id);
         let mut member = self.get(id).ok_or(Error::MemberNotFound)?.clone();
         self.check_urls(&update.peer_urls, Some(id))?;
@@ -198,11 +179,7 @@ impl Members {
     }
 
     /// What a member says of itself once it has started. Of one that was removed it is ignored.
-    pub(crate) fn publish(
-        &mut self,
-        set: &ClusterMemberAttrSetRequest,
-        effects: &mut Effects,
-    ) -> Result<(), Error> {
+    pub(crate) fn publish(&mut self, set: &ClusterMemberAttrSetRequest, effects: &mut Effects) -> Result<(), Error> {
         let id = MemberId(set.member_id);
         if self.is_removed(id) {
             return Ok(());

@@ -56,22 +56,12 @@ impl<'a> Plan<'a> {
         if request.revision > current {
             return Err(Error::FutureRevision);
         }
-        let at = if request.revision <= 0 {
-            current
-        } else {
-            request.revision
-        };
+        let at = if request.revision <= 0 { current } else { request.revision };
         if at < floor {
             return Err(Error::Compacted);
         }
         let keys = Keys::new(&request.key, &request.range_end);
-        Ok(Self {
-            request,
-            keys,
-            at,
-            current,
-            fetch: fetch(request),
-        })
+        Ok(Self { request, keys, at, current, fetch: fetch(request) })
     }
 
     /// Whether the request's filters let `kv` through. They do not change the count.
@@ -82,15 +72,8 @@ impl<'a> Plan<'a> {
         }
         let parts = kv.parts();
         let inside = |n: i64, min: i64, max: i64| (max == 0 || n <= max) && (min == 0 || n >= min);
-        inside(
-            parts.mod_revision,
-            request.min_mod_revision,
-            request.max_mod_revision,
-        ) && inside(
-            parts.create_revision,
-            request.min_create_revision,
-            request.max_create_revision,
-        )
+        inside(parts.mod_revision, request.min_mod_revision, request.max_mod_revision)
+            && inside(parts.create_revision, request.min_create_revision, request.max_create_revision)
     }
 
     /// The answer, from what was fetched in key order and the number of keys in the range. Only the revision of
@@ -119,10 +102,7 @@ impl<'a> Plan<'a> {
     /// Keys with equal targets stay in key order, descending too.
     fn sort(&self, kvs: &mut [KeyValue]) {
         let target = SortTarget::try_from(self.request.sort_target).unwrap_or_default();
-        match (
-            target,
-            SortOrder::try_from(self.request.sort_order).unwrap_or_default(),
-        ) {
+        match (target, SortOrder::try_from(self.request.sort_order).unwrap_or_default()) {
             (SortTarget::Key, SortOrder::None | SortOrder::Ascend) => {}
             (SortTarget::Key, SortOrder::Descend) => kvs.reverse(),
             (SortTarget::Value, order) => sort_by(kvs, order, KeyValue::value_bytes),
@@ -155,21 +135,15 @@ fn fetch(request: &RangeRequest) -> Fetch {
         return Fetch::Nothing;
     }
     let in_key_order = request.sort_order == SortOrder::None as i32
-        || request.sort_order == SortOrder::Ascend as i32
-            && request.sort_target == SortTarget::Key as i32;
+        || request.sort_order == SortOrder::Ascend as i32 && request.sort_target == SortTarget::Key as i32;
     match usize::try_from(request.limit) {
-        Ok(limit) if limit > 0 && in_key_order && !filtered(request) => {
-            Fetch::First(limit.saturating_add(1))
-        }
+        Ok(limit) if limit > 0 && in_key_order && !filtered(request) => Fetch::First(limit.saturating_add(1)),
         _ => Fetch::All,
     }
 }
 
 pub(crate) fn header(revision: i64) -> Option<ResponseHeader> {
-    Some(ResponseHeader {
-        revision,
-        ..ResponseHeader::default()
-    })
+    Some(ResponseHeader { revision, ..ResponseHeader::default() })
 }
 
 /// Answers a Range all at once.

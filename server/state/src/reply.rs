@@ -1,10 +1,9 @@
 //! What applying a request answers.
 
 use keepstone_proto::etcdserverpb::{
-    AlarmResponse, AuthDisableResponse, AuthStatusResponse, CompactionResponse,
-    DeleteRangeResponse, LeaseCheckpointResponse, LeaseGrantResponse, LeaseRevokeResponse,
-    MemberAddResponse, MemberPromoteResponse, MemberRemoveResponse, MemberUpdateResponse,
-    PutResponse, RangeResponse, TxnResponse,
+    AlarmResponse, AuthDisableResponse, AuthStatusResponse, CompactionResponse, DeleteRangeResponse,
+    LeaseCheckpointResponse, LeaseGrantResponse, LeaseRevokeResponse, MemberAddResponse, MemberPromoteResponse,
+    MemberRemoveResponse, MemberUpdateResponse, PutResponse, RangeResponse, TxnResponse,
 };
 
 /// The answer to a request that was applied. Of a header only the revision is set, as etcd has it; the door adds the

@@ -39,11 +39,7 @@ impl Restore {
         K: AsRef<[u8]>,
         V: AsRef<[u8]>,
     {
-        let mut restore = Self {
-            state: State::new(),
-            revision: None,
-            last: Revision::new(0, -1),
-        };
+        let mut restore = Self { state: State::new(), revision: None, last: Revision::new(0, -1) };
         for (key, value) in tables {
             if let Some(row) = Row::read(key.as_ref(), value.as_ref())? {
                 restore.row(row);
@@ -70,34 +66,22 @@ impl Restore {
     pub fn record(&mut self, record: &Record) -> Result<(), RestoreError> {
         let at = record.at;
         if at <= self.last {
-            return Err(RestoreError::Order {
-                at,
-                after: self.last,
-            });
+            return Err(RestoreError::Order { at, after: self.last });
         }
         self.last = at;
         let parts = record.kv.parts();
         if parts.key.is_empty() {
-            return Err(RestoreError::Record {
-                at,
-                why: "it has no key",
-            });
+            return Err(RestoreError::Record { at, why: "it has no key" });
         }
         let index = &mut self.state.kv.index;
         let old = if record.tombstone {
             index.restore_tombstone(parts.key, at)
         } else {
             if parts.mod_revision != at.main {
-                return Err(RestoreError::Record {
-                    at,
-                    why: "it says another revision",
-                });
+                return Err(RestoreError::Record { at, why: "it says another revision" });
             }
             if parts.version < 1 || !(1..=at.main).contains(&parts.create_revision) {
-                return Err(RestoreError::Record {
-                    at,
-                    why: "its version or create revision",
-                });
+                return Err(RestoreError::Record { at, why: "its version or create revision" });
             }
             let head = Head::new(parts.create_revision, at, parts.version, parts.lease != 0);
             index.restore_put(parts.key, head)
@@ -120,10 +104,7 @@ impl Restore {
         if let Some(revision) = self.revision
             && revision < self.last.main
         {
-            return Err(RestoreError::Ahead {
-                at: self.last,
-                revision,
-            });
+            return Err(RestoreError::Ahead { at: self.last, revision });
         }
         // A compaction can take the newest record, if that is a tombstone below its floor.
         kv.revision = stored.max(kv.floor);

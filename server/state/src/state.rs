@@ -60,10 +60,7 @@ impl State {
     ///
     /// # Errors
     /// [`Error::FutureRevision`], [`Error::Compacted`].
-    pub fn plan<'a>(
-        &self,
-        request: &'a keepstone_proto::etcdserverpb::RangeRequest,
-    ) -> Result<Plan<'a>, Error> {
+    pub fn plan<'a>(&self, request: &'a keepstone_proto::etcdserverpb::RangeRequest) -> Result<Plan<'a>, Error> {
         Plan::new(request, self.kv.revision, self.kv.floor)
     }
 

@@ -78,43 +78,27 @@ impl Row {
         if !key.starts_with(PREFIX) {
             return Ok(None);
         }
-        Self::parse(key, value).map(Some).map_err(|why| BadRow {
-            key: key.to_vec(),
-            why,
-        })
+        Self::parse(key, value).map(Some).map_err(|why| BadRow { key: key.to_vec(), why })
     }
 
     fn parse(key: &[u8], value: &[u8]) -> Result<Self, &'static str> {
         if let Some(id) = key.strip_prefix(LEASE) {
             let lease = leasepb::Lease::decode(value).map_err(|_| "no Lease")?;
-            return if number(id)? == lease.id {
-                Ok(Self::Lease(lease))
-            } else {
-                Err("another lease's")
-            };
+            return if number(id)? == lease.id { Ok(Self::Lease(lease)) } else { Err("another lease's") };
         }
         if let Some(id) = key.strip_prefix(MEMBER) {
             let member = Member::decode(value).map_err(|_| "no Member")?;
             let same = number(id)?.cast_unsigned() == member.id;
-            return if same {
-                Ok(Self::Member(member))
-            } else {
-                Err("another member's")
-            };
+            return if same { Ok(Self::Member(member)) } else { Err("another member's") };
         }
         if let Some(id) = key.strip_prefix(REMOVED) {
             return Ok(Self::Removed(MemberId(number(id)?.cast_unsigned())));
         }
         if let Some(id) = key.strip_prefix(BOUND) {
-            return Ok(Self::Bound(
-                MemberId(number(id)?.cast_unsigned()),
-                value.to_vec(),
-            ));
+            return Ok(Self::Bound(MemberId(number(id)?.cast_unsigned()), value.to_vec()));
         }
         if key.starts_with(ALARM) {
-            return AlarmMember::decode(value)
-                .map(Self::Alarm)
-                .map_err(|_| "no AlarmMember");
+            return AlarmMember::decode(value).map(Self::Alarm).map_err(|_| "no AlarmMember");
         }
         let text = || String::from_utf8(value.to_vec()).map_err(|_| "no text");
         match key {
@@ -122,9 +106,7 @@ impl Row {
             FLOOR => number(value).map(Self::Floor),
             DONE => number(value).map(Self::Done),
             PERMIT => Ok(Self::Permit(value.to_vec())),
-            CLUSTER => ClusterInit::decode(value)
-                .map(Self::Cluster)
-                .map_err(|_| "no ClusterInit"),
+            CLUSTER => ClusterInit::decode(value).map(Self::Cluster).map_err(|_| "no ClusterInit"),
             VERSION => text().map(Self::Version),
             DOWNGRADE => text().map(Self::Downgrade),
             _ => Err("an unknown kind"),
@@ -147,10 +129,7 @@ impl Row {
             Self::Version(version) => (VERSION.to_vec(), version.clone().into_bytes()),
             Self::Downgrade(target) => (DOWNGRADE.to_vec(), target.clone().into_bytes()),
         };
-        TableWrite {
-            key,
-            value: Some(value),
-        }
+        TableWrite { key, value: Some(value) }
     }
 }
 
@@ -182,12 +161,7 @@ impl Effects {
     /// The revision's row is rewritten where it stands if it stands near the end, so that a run of a thousand puts
     /// has one row and not a thousand.
     pub(crate) fn write_revision(&mut self, revision: i64) {
-        let near = self
-            .tables
-            .iter_mut()
-            .rev()
-            .take(LOOK_BACK)
-            .find(|row| row.key == REVISION);
+        let near = self.tables.iter_mut().rev().take(LOOK_BACK).find(|row| row.key == REVISION);
         if let Some(value) = near.and_then(|row| row.value.as_mut()) {
             value.copy_from_slice(&revision.to_be_bytes());
             return;
@@ -215,10 +189,7 @@ fn alarm_key(alarm: &AlarmMember) -> Vec<u8> {
 }
 
 fn number(bytes: &[u8]) -> Result<i64, &'static str> {
-    bytes
-        .try_into()
-        .map(i64::from_be_bytes)
-        .map_err(|_| "not 8 bytes")
+    bytes.try_into().map(i64::from_be_bytes).map_err(|_| "not 8 bytes")
 }
 
 #[cfg(test)]
@@ -231,37 +202,19 @@ mod tests {
             Row::Revision(i64::MAX),
             Row::Floor(-1),
             Row::Done(7),
-            Row::Lease(leasepb::Lease {
-                id: -3,
-                ttl: 60,
-                remaining_ttl: 4,
-            }),
-            Row::Alarm(AlarmMember {
-                member_id: 9,
-                alarm: 2,
-            }),
-            Row::Member(Member {
-                id: u64::MAX,
-                name: "a".into(),
-                ..Member::default()
-            }),
+            Row::Lease(leasepb::Lease { id: -3, ttl: 60, remaining_ttl: 4 }),
+            Row::Alarm(AlarmMember { member_id: 9, alarm: 2 }),
+            Row::Member(Member { id: u64::MAX, name: "a".into(), ..Member::default() }),
             Row::Removed(MemberId(4)),
             Row::Bound(MemberId(4), b"incarnation".to_vec()),
             Row::Permit(b"nonce".to_vec()),
-            Row::Cluster(ClusterInit {
-                cluster_id: 1,
-                token: "t".into(),
-                members: Vec::new(),
-            }),
+            Row::Cluster(ClusterInit { cluster_id: 1, token: "t".into(), members: Vec::new() }),
             Row::Version("3.6.0".into()),
             Row::Downgrade("3.5.0".into()),
         ];
         for row in rows {
             let written = row.write();
-            assert_eq!(
-                Row::read(&written.key, &written.value.expect("a value")),
-                Ok(Some(row))
-            );
+            assert_eq!(Row::read(&written.key, &written.value.expect("a value")), Ok(Some(row)));
         }
     }
 

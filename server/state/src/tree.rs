@@ -9,14 +9,12 @@
 
 use std::ops::Bound;
 
+use crate::sorted::{Entry, Sorted};
+
 /// Entries in a leaf and children in a branch, at most.
 const FULL: usize = 64;
 /// Below this a node is joined with a neighbour or filled up from it.
 const SPARSE: usize = FULL / 4;
-/// By how many entries a leaf's allocation grows.
-const GROWTH: usize = 8;
-
-type Entry<V> = (Box<[u8]>, V);
 
 /// An ordered map with subtree counts. See the module's head.
 #[derive(Clone, Debug)]
@@ -26,14 +24,14 @@ pub struct Tree<V> {
 
 #[derive(Clone, Debug)]
 enum Node<V> {
-    Leaf(Vec<Entry<V>>),
+    Leaf(Sorted<V>),
     Branch(Box<Branch<V>>),
 }
 
-/// `separators[i]` is a lower bound of everything in `children[i + 1]` and above everything in `children[i]`.
+/// The separator at `i` is a lower bound of everything in `children[i + 1]` and above everything in `children[i]`.
 #[derive(Clone, Debug)]
 struct Branch<V> {
-    separators: Vec<Box<[u8]>>,
+    separators: Sorted<()>,
     counts: Vec<usize>,
     children: Vec<Node<V>>,
 }
@@ -46,9 +44,7 @@ struct Split<V> {
 
 impl<V> Default for Tree<V> {
     fn default() -> Self {
-        Self {
-            root: Node::Leaf(Vec::new()),
-        }
+        Self { root: Node::Leaf(Sorted::default()) }
     }
 }
 
@@ -67,7 +63,7 @@ impl<V> Tree<V> {
         let mut node = &self.root;
         loop {
             match node {
-                Node::Leaf(entries) => return find(entries, key).ok().map(|i| &entries[i].1),
+                Node::Leaf(leaf) => return leaf.get(key),
                 Node::Branch(branch) => node = &branch.children[branch.child_of(key)],
             }
         }
@@ -78,10 +74,10 @@ impl<V> Tree<V> {
     pub fn upsert(&mut self, key: &[u8], next: impl FnOnce(Option<&V>) -> V) -> Option<V> {
         let (old, split) = self.root.upsert(key, next);
         if let Some(split) = split {
-            let left = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
+            let left = std::mem::replace(&mut self.root, Node::Leaf(Sorted::default()));
             self.root = Node::Branch(Box::new(Branch {
                 counts: vec![left.count(), split.right.count()],
-                separators: vec![split.separator],
+                separators: Sorted::one(split.separator, ()),
                 children: vec![left, split.right],
             }));
         }
@@ -111,9 +107,7 @@ impl<V> Tree<V> {
         let mut before = 0;
         loop {
             match node {
-                Node::Leaf(entries) => {
-                    return before + find(entries, key).unwrap_or_else(|at| at);
-                }
+                Node::Leaf(leaf) => return before + leaf.find(key).unwrap_or_else(|at| at),
                 Node::Branch(branch) => {
                     let child = branch.child_of(key);
                     before += branch.counts[..child].iter().sum::<usize>();
@@ -140,11 +134,6 @@ impl<V> Tree<V> {
     }
 }
 
-/// Where `key` is among `entries`, or would be.
-fn find<V>(entries: &[Entry<V>], key: &[u8]) -> Result<usize, usize> {
-    entries.binary_search_by(|(k, _)| (**k).cmp(key))
-}
-
 /// Where to cut a full node that gets a new element at `at`: keys that arrive in ascending order leave
 /// full nodes behind instead of half empty ones.
 fn cut(len: usize, at: usize) -> usize {
@@ -154,7 +143,7 @@ fn cut(len: usize, at: usize) -> usize {
 impl<V> Node<V> {
     fn count(&self) -> usize {
         match self {
-            Self::Leaf(entries) => entries.len(),
+            Self::Leaf(leaf) => leaf.len(),
             Self::Branch(branch) => branch.counts.iter().sum(),
         }
     }
@@ -162,23 +151,23 @@ impl<V> Node<V> {
     /// Entries of a leaf, children of a branch.
     fn width(&self) -> usize {
         match self {
-            Self::Leaf(entries) => entries.len(),
+            Self::Leaf(leaf) => leaf.len(),
             Self::Branch(branch) => branch.children.len(),
         }
     }
 
-    fn upsert(
-        &mut self,
-        key: &[u8],
-        next: impl FnOnce(Option<&V>) -> V,
-    ) -> (Option<V>, Option<Split<V>>) {
+    fn upsert(&mut self, key: &[u8], next: impl FnOnce(Option<&V>) -> V) -> (Option<V>, Option<Split<V>>) {
         match self {
-            Self::Leaf(entries) => match find(entries, key) {
+            Self::Leaf(leaf) => match leaf.find(key) {
                 Ok(at) => {
-                    let value = next(Some(&entries[at].1));
-                    (Some(std::mem::replace(&mut entries[at].1, value)), None)
+                    let present = leaf.value_mut(at);
+                    let value = next(Some(present));
+                    (Some(std::mem::replace(present, value)), None)
                 }
-                Err(at) => (None, insert_entry(entries, at, (key.into(), next(None)))),
+                Err(at) => {
+                    leaf.insert(at, key.into(), next(None));
+                    (None, cut_leaf(leaf, at))
+                }
             },
             Self::Branch(branch) => {
                 let child = branch.child_of(key);
@@ -193,13 +182,9 @@ impl<V> Node<V> {
 
     fn remove(&mut self, key: &[u8]) -> Option<Entry<V>> {
         match self {
-            Self::Leaf(entries) => {
-                let at = find(entries, key).ok()?;
-                let entry = entries.remove(at);
-                if entries.capacity() > entries.len() + 2 * GROWTH {
-                    entries.shrink_to(entries.len() + GROWTH);
-                }
-                Some(entry)
+            Self::Leaf(leaf) => {
+                let at = leaf.find(key).ok()?;
+                Some(leaf.remove(at))
             }
             Self::Branch(branch) => {
                 let child = branch.child_of(key);
@@ -214,30 +199,25 @@ impl<V> Node<V> {
     }
 }
 
-/// Puts `entry` at `at`; a leaf that is full is cut first.
-fn insert_entry<V>(entries: &mut Vec<Entry<V>>, at: usize, entry: Entry<V>) -> Option<Split<V>> {
-    if entries.len() < FULL {
-        if entries.len() == entries.capacity() {
-            entries.reserve_exact(GROWTH);
-        }
-        entries.insert(at, entry);
-        return None;
-    }
-    entries.insert(at, entry);
-    let mut right = entries.split_off(cut(entries.len(), at));
-    entries.shrink_to(entries.len());
-    right.shrink_to(right.len() + GROWTH);
-    let separator = right[0].0.clone();
-    Some(Split {
-        separator,
-        right: Node::Leaf(right),
+/// Cuts a leaf that has grown too wide by an entry at `at`.
+fn cut_leaf<V>(leaf: &mut Sorted<V>, at: usize) -> Option<Split<V>> {
+    (leaf.len() > FULL).then(|| {
+        let right = leaf.split_off(cut(leaf.len(), at));
+        Split::leaf(right)
     })
+}
+
+impl<V> Split<V> {
+    fn leaf(right: Sorted<V>) -> Self {
+        let separator = right.entries()[0].0.clone();
+        Self { separator, right: Node::Leaf(right) }
+    }
 }
 
 impl<V> Branch<V> {
     /// Which child `key` belongs to.
     fn child_of(&self, key: &[u8]) -> usize {
-        match self.separators.binary_search_by(|s| (**s).cmp(key)) {
+        match self.separators.find(key) {
             Ok(at) => at + 1,
             Err(at) => at,
         }
@@ -248,83 +228,51 @@ impl<V> Branch<V> {
         let moved = split.right.count();
         self.counts[child] -= moved;
         self.counts.insert(child + 1, moved);
-        self.separators.insert(child, split.separator);
+        self.separators.insert(child, split.separator, ());
         self.children.insert(child + 1, split.right);
         if self.children.len() <= FULL {
             return None;
         }
         // The cut leaves at least two children on either side.
         let at = cut(self.children.len(), child + 1).min(self.children.len() - 2);
+        Some(self.cut_off(at))
+    }
+
+    /// Cuts off the children from `at` on, of which there are some on either side.
+    fn cut_off(&mut self, at: usize) -> Split<V> {
         let right = Self {
             children: self.children.split_off(at),
             counts: self.counts.split_off(at),
             separators: self.separators.split_off(at),
         };
-        let separator = self
-            .separators
-            .pop()
-            .expect("a cut branch keeps two children on its left");
-        Some(Split {
-            separator,
-            right: Node::Branch(Box::new(right)),
-        })
+        let (separator, ()) = self.separators.pop().expect("there is one between the two halves");
+        Split { separator, right: Node::Branch(Box::new(right)) }
     }
 
     /// Joins a sparse child with a neighbour, or levels the two if they don't fit in one node.
     fn mend(&mut self, child: usize) {
-        let left = if child + 1 < self.children.len() {
-            child
-        } else {
-            child - 1
-        };
-        let separator = self.separators.remove(left);
+        let left = if child + 1 < self.children.len() { child } else { child - 1 };
+        let (separator, ()) = self.separators.remove(left);
         let mut right = self.children.remove(left + 1);
         let moved = self.counts.remove(left + 1);
         self.counts[left] += moved;
         let fits = self.children[left].width() + right.width() <= FULL;
-        match (&mut self.children[left], &mut right) {
+        let split = match (&mut self.children[left], &mut right) {
             (Node::Leaf(a), Node::Leaf(b)) => {
                 a.append(b);
-                let right = (!fits).then(|| a.split_off(a.len() / 2));
-                a.shrink_to(a.len() + GROWTH);
-                if let Some(mut b) = right {
-                    b.shrink_to(b.len() + GROWTH);
-                    let separator = b[0].0.clone();
-                    self.restore(
-                        left,
-                        Split {
-                            separator,
-                            right: Node::Leaf(b),
-                        },
-                    );
-                }
+                (!fits).then(|| Split::leaf(a.split_off(a.len() / 2)))
             }
             (Node::Branch(a), Node::Branch(b)) => {
-                a.separators.push(separator);
+                a.separators.insert(a.separators.len(), separator, ());
                 a.separators.append(&mut b.separators);
                 a.counts.append(&mut b.counts);
                 a.children.append(&mut b.children);
-                if !fits {
-                    let at = a.children.len() / 2;
-                    let b = Self {
-                        children: a.children.split_off(at),
-                        counts: a.counts.split_off(at),
-                        separators: a.separators.split_off(at),
-                    };
-                    let separator = a
-                        .separators
-                        .pop()
-                        .expect("half of a wide branch has separators");
-                    self.restore(
-                        left,
-                        Split {
-                            separator,
-                            right: Node::Branch(Box::new(b)),
-                        },
-                    );
-                }
+                (!fits).then(|| a.cut_off(a.children.len() / 2))
             }
             _ => unreachable!("all leaves of the tree have the same depth"),
+        };
+        if let Some(split) = split {
+            self.restore(left, split);
         }
     }
 
@@ -333,7 +281,7 @@ impl<V> Branch<V> {
         let moved = split.right.count();
         self.counts[left] -= moved;
         self.counts.insert(left + 1, moved);
-        self.separators.insert(left, split.separator);
+        self.separators.insert(left, split.separator, ());
         self.children.insert(left + 1, split.right);
     }
 }
@@ -359,18 +307,13 @@ impl<'a, V> Iter<'a, V> {
                     path.push(branch.children[child + 1..].iter());
                     node = &branch.children[child];
                 }
-                Node::Leaf(entries) => {
+                Node::Leaf(leaf) => {
                     let at = match start {
                         Bound::Unbounded => 0,
-                        Bound::Included(key) => find(entries, key).unwrap_or_else(|at| at),
-                        Bound::Excluded(key) => {
-                            find(entries, key).map_or_else(|at| at, |at| at + 1)
-                        }
+                        Bound::Included(key) => leaf.find(key).unwrap_or_else(|at| at),
+                        Bound::Excluded(key) => leaf.find(key).map_or_else(|at| at, |at| at + 1),
                     };
-                    return Self {
-                        path,
-                        leaf: entries[at..].iter(),
-                    };
+                    return Self { path, leaf: leaf.entries()[at..].iter() };
                 }
             }
         }
@@ -393,8 +336,8 @@ impl<'a, V> Iterator for Iter<'a, V> {
             };
             loop {
                 match node {
-                    Node::Leaf(entries) => {
-                        self.leaf = entries.iter();
+                    Node::Leaf(leaf) => {
+                        self.leaf = leaf.entries().iter();
                         break;
                     }
                     Node::Branch(branch) => {
@@ -424,30 +367,25 @@ mod tests {
     /// Panics unless counts, widths, depths and separators are what the module's head says.
     fn check(node: &Node<u32>, low: Option<&[u8]>, high: Option<&[u8]>, root: bool) -> usize {
         match node {
-            Node::Leaf(entries) => {
-                assert!(entries.len() <= FULL);
-                assert!(entries.is_sorted_by(|a, b| a.0 < b.0));
-                for (key, _) in entries {
-                    assert!(
-                        low.is_none_or(|low| low <= &**key)
-                            && high.is_none_or(|high| &**key < high)
-                    );
+            Node::Leaf(leaf) => {
+                assert!(leaf.len() <= FULL);
+                leaf.check();
+                for (key, _) in leaf.entries() {
+                    assert!(low.is_none_or(|low| low <= &**key) && high.is_none_or(|high| &**key < high));
                 }
                 1
             }
             Node::Branch(branch) => {
                 assert!(branch.children.len() <= FULL && branch.children.len() >= 2 || !root);
                 assert_eq!(branch.children.len(), branch.separators.len() + 1);
+                branch.separators.check();
+                let separator = |at: usize| branch.separators.entries().get(at).map(|(key, ())| &**key);
                 assert_eq!(branch.children.len(), branch.counts.len());
                 let mut depths = Vec::new();
                 for (i, child) in branch.children.iter().enumerate() {
                     assert_eq!(child.count(), branch.counts[i]);
-                    let low = if i == 0 {
-                        low
-                    } else {
-                        Some(&*branch.separators[i - 1])
-                    };
-                    let high = branch.separators.get(i).map_or(high, |s| Some(s));
+                    let low = if i == 0 { low } else { separator(i - 1) };
+                    let high = separator(i).or(high);
                     depths.push(check(child, low, high, false));
                 }
                 assert!(depths.iter().all(|d| *d == depths[0]));

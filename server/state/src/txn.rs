@@ -3,10 +3,12 @@
 //! All conditions, nested ones too, are decided on the state before the transaction. Then every operation of the
 //! chosen branches is checked, so that nothing is written unless all of it can be; then they run in order, and reads
 //! see the writes before them.
+//!
+//! How deep transactions nest is bounded by the decoder, at 50 levels.
 
 use keepstone_proto::etcdserverpb::{
-    DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, ResponseHeader, ResponseOp,
-    TxnRequest, TxnResponse, request_op::Request, response_op::Response,
+    DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
+    request_op::Request, response_op::Response,
 };
 
 use crate::{
@@ -29,8 +31,7 @@ pub fn is_read_only(txn: &TxnRequest) -> bool {
 
 /// Whether a txn consists of serializable reads alone, which need no leader.
 pub fn is_serializable(txn: &TxnRequest) -> bool {
-    ops(txn)
-        .all(|op| matches!(&op.request, Some(Request::RequestRange(range)) if range.serializable))
+    ops(txn).all(|op| matches!(&op.request, Some(Request::RequestRange(range)) if range.serializable))
 }
 
 fn ops(txn: &TxnRequest) -> impl Iterator<Item = &RequestOp> {
@@ -41,11 +42,7 @@ fn ops(txn: &TxnRequest) -> impl Iterator<Item = &RequestOp> {
 ///
 /// # Errors
 /// What the check of a chosen operation says; [`Error::NotCapable`] for a txn that writes.
-pub(crate) fn read(
-    txn: &TxnRequest,
-    view: &View<'_>,
-    leases: &Leases,
-) -> Result<TxnResponse, Fault> {
+pub(crate) fn read(txn: &TxnRequest, view: &View<'_>, leases: &Leases) -> Result<TxnResponse, Fault> {
     let path = decide(txn, view)?;
     Check::new(view, leases).txn(txn, &mut path.iter())?;
     let mut response = run(txn, &mut path.iter(), &mut Reader(view))?;
@@ -92,17 +89,11 @@ fn decide_into(txn: &TxnRequest, view: &View<'_>, path: &mut Vec<bool>) -> Resul
 type Path<'a> = std::slice::Iter<'a, bool>;
 
 fn branch(txn: &TxnRequest, succeeded: bool) -> &[RequestOp] {
-    if succeeded {
-        &txn.success
-    } else {
-        &txn.failure
-    }
+    if succeeded { &txn.success } else { &txn.failure }
 }
 
 fn follow(path: &mut Path<'_>) -> bool {
-    *path
-        .next()
-        .expect("the path was made by the same walk over the same txn")
+    *path.next().expect("the path was made by the same walk over the same txn")
 }
 
 /// Checks the operations of the chosen branches against the state before the txn.
@@ -116,12 +107,7 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     fn new(view: &'a View<'a>, leases: &'a Leases) -> Self {
-        Self {
-            view,
-            leases,
-            deleted: Intervals::default(),
-            changes: 0,
-        }
+        Self { view, leases, deleted: Intervals::default(), changes: 0 }
     }
 
     fn txn(&mut self, txn: &'a TxnRequest, path: &mut Path<'_>) -> Result<(), Error> {
@@ -215,11 +201,7 @@ impl Target for Reader<'_> {
 }
 
 /// Runs the chosen branch. The header of a nested answer stays empty, as in etcd.
-fn run(
-    txn: &TxnRequest,
-    path: &mut Path<'_>,
-    target: &mut impl Target,
-) -> Result<TxnResponse, Fault> {
+fn run(txn: &TxnRequest, path: &mut Path<'_>, target: &mut impl Target) -> Result<TxnResponse, Fault> {
     let succeeded = follow(path);
     let ops = branch(txn, succeeded);
     let mut responses = Vec::with_capacity(ops.len());
@@ -228,16 +210,10 @@ fn run(
             Some(Request::RequestRange(range)) => Some(target.range(range)?),
             Some(Request::RequestPut(put)) => Some(target.put(put)?),
             Some(Request::RequestDeleteRange(delete)) => Some(target.delete_range(delete)?),
-            Some(Request::RequestTxn(nested)) => {
-                Some(Response::ResponseTxn(run(nested, path, target)?))
-            }
+            Some(Request::RequestTxn(nested)) => Some(Response::ResponseTxn(run(nested, path, target)?)),
             None => None,
         };
         responses.push(ResponseOp { response });
     }
-    Ok(TxnResponse {
-        header: Some(ResponseHeader::default()),
-        succeeded,
-        responses,
-    })
+    Ok(TxnResponse { header: Some(ResponseHeader::default()), succeeded, responses })
 }

@@ -12,9 +12,7 @@ fn a_compact_needs_a_revision_between_the_last_one_and_now() {
     assert_eq!(member.compact(0), Err(Error::Compacted));
     assert_eq!(member.compact(2), Err(Error::FutureRevision));
     member.put("a", "");
-    let Ok(Reply::Compaction(response)) = member.compact(2) else {
-        panic!()
-    };
+    let Ok(Reply::Compaction(response)) = member.compact(2) else { panic!() };
     assert_eq!(response.header.expect("a header").revision, 2);
     assert_eq!(member.compact(2), Err(Error::Compacted));
     assert_eq!(member.compact(1), Err(Error::Compacted));
@@ -72,16 +70,10 @@ fn a_compaction_that_was_cut_short_starts_over() {
 
     let state = member.store.restore();
     assert_eq!(state.unfinished_compaction(), Some(11));
-    let mut again = Member {
-        state,
-        store: member.store,
-    };
+    let mut again = Member { state, store: member.store };
     again.sweep();
     assert_eq!(again.state.unfinished_compaction(), None);
-    assert_eq!(
-        again.stored(),
-        [(8, 0), (9, 0), (10, 0), (11, 0), (12, 0), (13, 0)]
-    );
+    assert_eq!(again.stored(), [(8, 0), (9, 0), (10, 0), (11, 0), (12, 0), (13, 0)]);
     assert!(again.store.restore() == again.state);
 }
 
@@ -119,10 +111,7 @@ fn a_floor_that_rises_on_the_way_reaches_every_key() {
     }
     member.store.drop_dead(&dead);
     member.sweep();
-    assert_eq!(
-        member.stored(),
-        [(12, 0), (13, 0), (14, 0), (15, 0), (16, 0)]
-    );
+    assert_eq!(member.stored(), [(12, 0), (13, 0), (14, 0), (15, 0), (16, 0)]);
 }
 
 #[test]
@@ -135,28 +124,16 @@ fn a_store_that_no_member_wrote_is_refused() {
 
     let mut restore = Restore::new(none).expect("no rows");
     restore.record(&records[1]).expect("a record");
-    assert!(matches!(
-        restore.record(&records[0]),
-        Err(RestoreError::Order { .. })
-    ));
+    assert!(matches!(restore.record(&records[0]), Err(RestoreError::Order { .. })));
 
     let mut restore = Restore::new(none).expect("no rows");
-    let wrong = keepstone_state::Record {
-        at: records[1].at,
-        ..records[0].clone()
-    };
-    assert!(matches!(
-        restore.record(&wrong),
-        Err(RestoreError::Record { .. })
-    ));
+    let wrong = keepstone_state::Record { at: records[1].at, ..records[0].clone() };
+    assert!(matches!(restore.record(&wrong), Err(RestoreError::Record { .. })));
 
     let row = Row::Revision(2).write();
     let mut restore = Restore::new([(row.key, row.value.expect("a value"))]).expect("a row");
     for record in &records {
         restore.record(record).expect("a record");
     }
-    assert!(matches!(
-        restore.finish(),
-        Err(RestoreError::Ahead { revision: 2, .. })
-    ));
+    assert!(matches!(restore.finish(), Err(RestoreError::Ahead { revision: 2, .. })));
 }

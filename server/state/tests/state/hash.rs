@@ -8,15 +8,10 @@ use crate::support::*;
 const HISTORY: &str = include_str!("hash.txt");
 
 fn hash(member: &Member, revision: i64) -> u32 {
-    let plan = member
-        .state
-        .hash_plan(revision)
-        .expect("a revision that may be read");
+    let plan = member.state.hash_plan(revision).expect("a revision that may be read");
     let mut hash = HashKv::new(plan);
     for record in member.store.records.values() {
-        hash.record(record, |record| {
-            member.state.keeps(record.kv.key(), record.at, plan.keep_at)
-        });
+        hash.record(record, |record| member.state.keeps(record.kv.key(), record.at, plan.keep_at));
     }
     hash.finish()
 }
@@ -30,11 +25,7 @@ fn hashes_are_etcds_whether_compaction_is_over_or_not() {
         match words[0] {
             "put" => drop(member.put(words[1], words[2])),
             "del" => drop(member.delete(words[1], words[2])),
-            "compact" => drop(
-                member
-                    .compact(words[1].parse().expect("a revision"))
-                    .expect("compacted"),
-            ),
+            "compact" => drop(member.compact(words[1].parse().expect("a revision")).expect("compacted")),
             _ => {
                 for swept in [false, true] {
                     if swept {
@@ -43,11 +34,7 @@ fn hashes_are_etcds_whether_compaction_is_over_or_not() {
                     for expected in &words[1..] {
                         let (revision, expected) = expected.split_once('=').expect("revision=hash");
                         let revision = revision.parse().expect("a revision");
-                        assert_eq!(
-                            hash(&member, revision).to_string(),
-                            expected,
-                            "at {revision} after {compared}"
-                        );
+                        assert_eq!(hash(&member, revision).to_string(), expected, "at {revision} after {compared}");
                         compared += 1;
                     }
                 }
@@ -63,13 +50,7 @@ fn a_hash_is_asked_for_between_the_floor_and_now() {
     let mut member = Member::default();
     member.put("a", "1");
     member.put("a", "2");
-    assert_eq!(
-        member
-            .state
-            .hash_plan(0)
-            .map(|plan| (plan.revision, plan.floor)),
-        Ok((3, -1))
-    );
+    assert_eq!(member.state.hash_plan(0).map(|plan| (plan.revision, plan.floor)), Ok((3, -1)));
     member.compact(3).expect("compacted");
     assert_eq!(member.state.hash_plan(2), Err(Error::Compacted));
     assert_eq!(member.state.hash_plan(4), Err(Error::FutureRevision));

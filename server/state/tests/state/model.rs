@@ -5,15 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use keepstone_proto::{
     KeyValue, KeyValueParts,
     etcdserverpb::{
-        CompactionRequest, Compare, DeleteRangeRequest, DeleteRangeResponse, InternalRaftRequest,
-        LeaseGrantRequest, LeaseRevokeRequest, PutRequest, PutResponse, RangeRequest,
-        RangeResponse, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
-        compare::TargetUnion, request_op::Request, response_op::Response,
+        CompactionRequest, Compare, DeleteRangeRequest, DeleteRangeResponse, InternalRaftRequest, LeaseGrantRequest,
+        LeaseRevokeRequest, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp, ResponseHeader,
+        ResponseOp, TxnRequest, TxnResponse, compare::TargetUnion, request_op::Request, response_op::Response,
     },
 };
-use keepstone_state::{
-    Effects, Error, HashKv, Keys, Record, Records, Reply, Revision, State, check_txn,
-};
+use keepstone_state::{Effects, Error, HashKv, Keys, Record, Records, Reply, Revision, State, check_txn};
 use proptest::{prelude::*, sample::select};
 
 use crate::support::*;
@@ -36,10 +33,7 @@ struct Model {
 }
 
 fn header(revision: i64) -> Option<ResponseHeader> {
-    Some(ResponseHeader {
-        revision,
-        ..ResponseHeader::default()
-    })
+    Some(ResponseHeader { revision, ..ResponseHeader::default() })
 }
 
 fn inside(key: &[u8], start: &[u8], end: &[u8]) -> bool {
@@ -52,12 +46,7 @@ fn inside(key: &[u8], start: &[u8], end: &[u8]) -> bool {
 
 impl Model {
     fn new() -> Self {
-        Self {
-            changes: Vec::new(),
-            revision: 1,
-            floor: -1,
-            leases: BTreeSet::new(),
-        }
+        Self { changes: Vec::new(), revision: 1, floor: -1, leases: BTreeSet::new() }
     }
 
     fn all(&self, at: i64) -> BTreeMap<Vec<u8>, KeyValue> {
@@ -73,9 +62,7 @@ impl Model {
 
     fn range(&self, start: &[u8], end: &[u8], at: i64) -> Vec<KeyValue> {
         let keys = self.all(at).into_iter();
-        keys.filter(|(key, _)| inside(key, start, end))
-            .map(|(_, kv)| kv)
-            .collect()
+        keys.filter(|(key, _)| inside(key, start, end)).map(|(_, kv)| kv).collect()
     }
 
     fn get(&self, key: &[u8]) -> Option<KeyValue> {
@@ -84,18 +71,12 @@ impl Model {
 
     /// Inside a txn `base` is the revision before it.
     fn seen(&self, base: i64) -> i64 {
-        self.changes
-            .last()
-            .map_or(base, |last| last.at.main.max(base))
+        self.changes.last().map_or(base, |last| last.at.main.max(base))
     }
 
     fn write(&mut self, base: i64, key: &[u8], value: Option<(&[u8], i64)>) {
         let main = base + 1;
-        let sub = self
-            .changes
-            .iter()
-            .filter(|change| change.at.main == main)
-            .count();
+        let sub = self.changes.iter().filter(|change| change.at.main == main).count();
         let put = value.map(|(value, lease)| {
             let old = self.get(key);
             KeyValue::new(&KeyValueParts {
@@ -108,11 +89,7 @@ impl Model {
             })
         });
         let at = Revision::new(main, i64::try_from(sub).expect("few changes"));
-        self.changes.push(Change {
-            at,
-            key: key.to_vec(),
-            put,
-        });
+        self.changes.push(Change { at, key: key.to_vec(), put });
     }
 
     fn do_range(&self, base: i64, request: &RangeRequest) -> Result<RangeResponse, Error> {
@@ -120,11 +97,7 @@ impl Model {
         if request.revision > current {
             return Err(Error::FutureRevision);
         }
-        let at = if request.revision <= 0 {
-            current
-        } else {
-            request.revision
-        };
+        let at = if request.revision <= 0 { current } else { request.revision };
         if at < self.floor {
             return Err(Error::Compacted);
         }
@@ -162,11 +135,7 @@ impl Model {
                     4 => a.value().cmp(b.value()),
                     _ => number(a).cmp(&number(b)),
                 };
-                if request.sort_order == 2 {
-                    by_target.reverse()
-                } else {
-                    by_target
-                }
+                if request.sort_order == 2 { by_target.reverse() } else { by_target }
             });
         }
         let more = limit > 0 && kvs.len() > limit;
@@ -176,12 +145,7 @@ impl Model {
         if request.keys_only {
             kvs = kvs.iter().map(KeyValue::without_value).collect();
         }
-        Ok(RangeResponse {
-            header: header(current),
-            kvs,
-            more,
-            count,
-        })
+        Ok(RangeResponse { header: header(current), kvs, more, count })
     }
 
     fn do_put(&mut self, base: i64, request: &PutRequest) -> Result<PutResponse, Error> {
@@ -190,21 +154,10 @@ impl Model {
             return Err(Error::KeyNotFound);
         }
         let parts = old.as_ref().map(KeyValue::parts).unwrap_or_default();
-        let value = if request.ignore_value {
-            parts.value
-        } else {
-            &request.value
-        };
-        let lease = if request.ignore_lease {
-            parts.lease
-        } else {
-            request.lease
-        };
+        let value = if request.ignore_value { parts.value } else { &request.value };
+        let lease = if request.ignore_lease { parts.lease } else { request.lease };
         self.write(base, &request.key, Some((value, lease)));
-        Ok(PutResponse {
-            header: header(base + 1),
-            prev_kv: old.filter(|_| request.prev_kv),
-        })
+        Ok(PutResponse { header: header(base + 1), prev_kv: old.filter(|_| request.prev_kv) })
     }
 
     fn do_delete(&mut self, base: i64, request: &DeleteRangeRequest) -> DeleteRangeResponse {
@@ -221,11 +174,7 @@ impl Model {
 
     fn holds(&self, compare: &Compare) -> bool {
         let kvs = self.range(&compare.key, &compare.range_end, i64::MAX);
-        let kvs = if kvs.is_empty() && compare.target != 3 {
-            vec![KeyValue::default()]
-        } else {
-            kvs
-        };
+        let kvs = if kvs.is_empty() && compare.target != 3 { vec![KeyValue::default()] } else { kvs };
         let holds = |kv: &KeyValue| {
             let ordering = match &compare.target_union {
                 Some(TargetUnion::Version(n)) => kv.version().cmp(n),
@@ -235,12 +184,8 @@ impl Model {
                 Some(TargetUnion::Value(value)) => kv.value().cmp(value),
                 None => panic!("always set here"),
             };
-            [
-                ordering.is_eq(),
-                ordering.is_gt(),
-                ordering.is_lt(),
-                ordering.is_ne(),
-            ][usize::try_from(compare.result).expect("a result")]
+            [ordering.is_eq(), ordering.is_gt(), ordering.is_lt(), ordering.is_ne()]
+                [usize::try_from(compare.result).expect("a result")]
         };
         !kvs.is_empty() && kvs.iter().all(holds)
     }
@@ -250,18 +195,12 @@ impl Model {
         let base = before.revision;
         let succeeded = txn.compare.iter().all(|compare| before.holds(compare));
         let mut responses = Vec::new();
-        for op in if succeeded {
-            &txn.success
-        } else {
-            &txn.failure
-        } {
+        for op in if succeeded { &txn.success } else { &txn.failure } {
             let response = match op.request.as_ref().expect("a request") {
                 Request::RequestRange(range) if range.revision > base => {
                     return Err(Error::FutureRevision);
                 }
-                Request::RequestRange(range) => {
-                    Response::ResponseRange(self.do_range(base, range)?)
-                }
+                Request::RequestRange(range) => Response::ResponseRange(self.do_range(base, range)?),
                 Request::RequestPut(put) => {
                     if (put.ignore_value || put.ignore_lease) && self.get(&put.key).is_none() {
                         return Err(Error::KeyNotFound);
@@ -271,24 +210,16 @@ impl Model {
                     }
                     Response::ResponsePut(self.do_put(base, put)?)
                 }
-                Request::RequestDeleteRange(delete) => {
-                    Response::ResponseDeleteRange(self.do_delete(base, delete))
-                }
+                Request::RequestDeleteRange(delete) => Response::ResponseDeleteRange(self.do_delete(base, delete)),
                 Request::RequestTxn(txn) => {
                     let mut nested = self.do_txn(before, txn)?;
                     nested.header = Some(ResponseHeader::default());
                     Response::ResponseTxn(nested)
                 }
             };
-            responses.push(ResponseOp {
-                response: Some(response),
-            });
+            responses.push(ResponseOp { response: Some(response) });
         }
-        Ok(TxnResponse {
-            header: header(self.seen(base)),
-            succeeded,
-            responses,
-        })
+        Ok(TxnResponse { header: header(self.seen(base)), succeeded, responses })
     }
 
     fn apply(&mut self, step: &Step) -> Result<Reply, Error> {
@@ -340,22 +271,13 @@ impl Model {
 
     /// What a finished compaction leaves.
     fn kept(&self) -> Vec<Revision> {
-        let newest: BTreeMap<_, _> = self
-            .changes
-            .iter()
-            .filter(|c| c.at.main <= self.floor)
-            .map(|c| (&c.key, c.at))
-            .collect();
+        let newest: BTreeMap<_, _> =
+            self.changes.iter().filter(|c| c.at.main <= self.floor).map(|c| (&c.key, c.at)).collect();
         let kept = |change: &&Change| {
             change.at.main > self.floor
-                || newest[&change.key] == change.at
-                    && (change.put.is_some() || change.at.main == self.floor)
+                || newest[&change.key] == change.at && (change.put.is_some() || change.at.main == self.floor)
         };
-        self.changes
-            .iter()
-            .filter(kept)
-            .map(|change| change.at)
-            .collect()
+        self.changes.iter().filter(kept).map(|change| change.at).collect()
     }
 }
 
@@ -384,12 +306,7 @@ impl Step {
             Self::Txn(txn) => request.txn = Some(txn),
             Self::Grant(id) => request.lease_grant = Some(LeaseGrantRequest { id, ttl: 60 }),
             Self::Revoke(id) => request.lease_revoke = Some(LeaseRevokeRequest { id }),
-            Self::Compact(revision) => {
-                request.compaction = Some(CompactionRequest {
-                    revision,
-                    physical: false,
-                })
-            }
+            Self::Compact(revision) => request.compaction = Some(CompactionRequest { revision, physical: false }),
             Self::Sweep(_) | Self::Store => return None,
         }
         Some(request)
@@ -406,18 +323,9 @@ fn end() -> impl Strategy<Value = &'static str> {
 
 fn a_put() -> impl Strategy<Value = PutRequest> {
     let lease = prop_oneof![4 => Just(0_i64), 2 => 1..4_i64];
-    (
-        key(),
-        select(&["", "x", "y"][..]),
-        lease,
-        any::<bool>(),
-        0..8_u8,
-    )
-        .prop_map(|(key, value, lease, prev_kv, flags)| {
-            let mut put = PutRequest {
-                prev_kv,
-                ..put_op(key, value, lease)
-            };
+    (key(), select(&["", "x", "y"][..]), lease, any::<bool>(), 0..8_u8).prop_map(
+        |(key, value, lease, prev_kv, flags)| {
+            let mut put = PutRequest { prev_kv, ..put_op(key, value, lease) };
             if flags == 0 || flags == 2 {
                 (put.ignore_value, put.value) = (true, "".into());
             }
@@ -425,64 +333,48 @@ fn a_put() -> impl Strategy<Value = PutRequest> {
                 (put.ignore_lease, put.lease) = (true, 0);
             }
             put
-        })
+        },
+    )
 }
 
 fn a_delete() -> impl Strategy<Value = DeleteRangeRequest> {
-    (key(), end(), any::<bool>()).prop_map(|(key, end, prev_kv)| DeleteRangeRequest {
-        prev_kv,
-        ..delete_op(key, end)
-    })
+    (key(), end(), any::<bool>()).prop_map(|(key, end, prev_kv)| DeleteRangeRequest { prev_kv, ..delete_op(key, end) })
 }
 
 fn a_range(revisions: std::ops::Range<i64>) -> impl Strategy<Value = RangeRequest> {
     let filter = || prop_oneof![6 => Just(0), 1 => 2..20_i64];
-    let shape = (
-        0..4_i64,
-        prop_oneof![Just(0), revisions],
-        0..3_i32,
-        0..5_i32,
-        0..6_u8,
-    );
-    (
-        key(),
-        end(),
-        shape,
-        [filter(), filter(), filter(), filter()],
-    )
-        .prop_map(|(key, end, shape, filters)| {
-            let (limit, revision, sort_order, sort_target, only) = shape;
-            RangeRequest {
-                limit,
-                revision,
-                sort_order,
-                sort_target,
-                keys_only: only == 0,
-                count_only: only == 1,
-                min_mod_revision: filters[0],
-                max_mod_revision: filters[1],
-                min_create_revision: filters[2],
-                max_create_revision: filters[3],
-                ..range_op(key, end)
-            }
-        })
+    let shape = (0..4_i64, prop_oneof![Just(0), revisions], 0..3_i32, 0..5_i32, 0..6_u8);
+    (key(), end(), shape, [filter(), filter(), filter(), filter()]).prop_map(|(key, end, shape, filters)| {
+        let (limit, revision, sort_order, sort_target, only) = shape;
+        RangeRequest {
+            limit,
+            revision,
+            sort_order,
+            sort_target,
+            keys_only: only == 0,
+            count_only: only == 1,
+            min_mod_revision: filters[0],
+            max_mod_revision: filters[1],
+            min_create_revision: filters[2],
+            max_create_revision: filters[3],
+            ..range_op(key, end)
+        }
+    })
 }
 
 fn a_compare() -> impl Strategy<Value = Compare> {
-    (key(), end(), 0..4_i32, 0..5_i32, 0..12_i64).prop_map(|(key, end, result, target, n)| {
-        Compare {
-            key: key.into(),
-            range_end: end.into(),
-            result,
-            target,
-            target_union: Some(match target {
-                0 => TargetUnion::Version(n % 4),
-                1 => TargetUnion::CreateRevision(n),
-                2 => TargetUnion::ModRevision(n),
-                3 => TargetUnion::Value("x".into()),
-                _ => TargetUnion::Lease(n % 4),
-            }),
-        }
+    (key(), end(), 0..4_i32, 0..5_i32, 0..12_i64).prop_map(|(key, end, result, target, n)| Compare {
+        key: key.into(),
+        range_end: end.into(),
+        result,
+        target,
+        target_union: Some(match target {
+            0 => TargetUnion::Version(n % 4),
+            1 => TargetUnion::CreateRevision(n),
+            2 => TargetUnion::ModRevision(n),
+            3 => TargetUnion::Value("x".into()),
+            _ => TargetUnion::Lease(n % 4),
+        }),
     })
 }
 
@@ -494,38 +386,16 @@ fn a_txn() -> impl Strategy<Value = TxnRequest> {
     ];
     let ops = leaf.prop_recursive(2, 8, 3, |inner| {
         let branch = || proptest::collection::vec(inner.clone(), 0..3);
-        (
-            proptest::collection::vec(a_compare(), 0..2),
-            branch(),
-            branch(),
-        )
-            .prop_map(|(compare, success, failure)| {
-                nests(TxnRequest {
-                    compare,
-                    success,
-                    failure,
-                })
-            })
+        (proptest::collection::vec(a_compare(), 0..2), branch(), branch())
+            .prop_map(|(compare, success, failure)| nests(TxnRequest { compare, success, failure }))
     });
     let branch = || proptest::collection::vec(ops.clone(), 0..4);
-    (
-        proptest::collection::vec(a_compare(), 0..3),
-        branch(),
-        branch(),
-    )
-        .prop_map(|(compare, success, failure)| TxnRequest {
-            compare,
-            success,
-            failure,
-        })
+    (proptest::collection::vec(a_compare(), 0..3), branch(), branch())
+        .prop_map(|(compare, success, failure)| TxnRequest { compare, success, failure })
         .prop_map(|mut txn| {
             // What the API door refuses never gets here.
             while check_txn(&txn, 128).is_err() {
-                let longer = if txn.success.len() > txn.failure.len() {
-                    &mut txn.success
-                } else {
-                    &mut txn.failure
-                };
+                let longer = if txn.success.len() > txn.failure.len() { &mut txn.success } else { &mut txn.failure };
                 longer.pop();
             }
             txn
@@ -564,34 +434,21 @@ fn compare_reads(state: &State, model: &Model) -> Result<(), TestCaseError> {
                 }
             }
             let mains: Vec<_> = found.iter().map(|revision| revision.main).collect();
-            prop_assert_eq!(
-                mains,
-                expected
-                    .iter()
-                    .map(KeyValue::mod_revision)
-                    .collect::<Vec<_>>()
-            );
+            prop_assert_eq!(mains, expected.iter().map(KeyValue::mod_revision).collect::<Vec<_>>());
             prop_assert_eq!(state.count(keys, at), expected.len());
         }
         for (key, kv) in model.all(at) {
-            prop_assert_eq!(
-                state.find(&key, at).map(|at| at.main),
-                Some(kv.mod_revision())
-            );
+            prop_assert_eq!(state.find(&key, at).map(|at| at.main), Some(kv.mod_revision()));
         }
     }
     Ok(())
 }
 
 fn hash(state: &State, store: &Store, revision: i64) -> u32 {
-    let plan = state
-        .hash_plan(revision)
-        .expect("a revision that may be read");
+    let plan = state.hash_plan(revision).expect("a revision that may be read");
     let mut hash = HashKv::new(plan);
     for record in store.records.values() {
-        hash.record(record, |record: &Record| {
-            state.keeps(record.kv.key(), record.at, plan.keep_at)
-        });
+        hash.record(record, |record: &Record| state.keeps(record.kv.key(), record.at, plan.keep_at));
     }
     hash.finish()
 }
@@ -606,9 +463,7 @@ struct Replica {
 impl Replica {
     fn apply(&mut self, request: &InternalRaftRequest) -> Result<Reply, Error> {
         let (state, store) = &mut self.member;
-        state
-            .apply(1, 1, request, store as &dyn Records, &mut self.run)
-            .expect("the store never fails")
+        state.apply(1, 1, request, store as &dyn Records, &mut self.run).expect("the store never fails")
     }
 
     fn store(&mut self) {

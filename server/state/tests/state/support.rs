@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use keepstone_proto::{KeyValue, etcdserverpb::*};
-use keepstone_state::{
-    Effects, Error, Record, RecordError, Records, Reply, Restore, Revision, State,
-};
+use keepstone_state::{Effects, Error, Record, RecordError, Records, Reply, Restore, Revision, State};
 
 /// What a record store holds: records and rows.
 #[derive(Clone, Debug, Default)]
@@ -27,18 +25,8 @@ impl Store {
         for record in effects.records {
             // What is read back from a store does not know what it replaced.
             let at = record.at;
-            assert!(
-                self.records
-                    .last_key_value()
-                    .is_none_or(|(last, _)| *last < at)
-            );
-            self.records.insert(
-                at,
-                Record {
-                    prev: None,
-                    ..record
-                },
-            );
+            assert!(self.records.last_key_value().is_none_or(|(last, _)| *last < at));
+            self.records.insert(at, Record { prev: None, ..record });
         }
         for row in effects.tables {
             match row.value {
@@ -86,14 +74,8 @@ impl Member {
     }
 
     pub fn delete(&mut self, key: &str, end: &str) -> DeleteRangeResponse {
-        let delete = DeleteRangeRequest {
-            prev_kv: true,
-            ..delete_op(key, end)
-        };
-        match self.apply(&InternalRaftRequest {
-            delete_range: Some(delete),
-            ..request()
-        }) {
+        let delete = DeleteRangeRequest { prev_kv: true, ..delete_op(key, end) };
+        match self.apply(&InternalRaftRequest { delete_range: Some(delete), ..request() }) {
             Ok(Reply::DeleteRange(response)) => response,
             other => panic!("{other:?}"),
         }
@@ -101,10 +83,7 @@ impl Member {
 
     pub fn range(&mut self, range: RangeRequest) -> Result<RangeResponse, Error> {
         let before = self.state.clone();
-        let reply = self.apply(&InternalRaftRequest {
-            range: Some(range),
-            ..request()
-        })?;
+        let reply = self.apply(&InternalRaftRequest { range: Some(range), ..request() })?;
         assert!(self.state == before, "a read changes nothing");
         match reply {
             Reply::Range(response) => Ok(response),
@@ -113,10 +92,7 @@ impl Member {
     }
 
     pub fn txn(&mut self, txn: TxnRequest) -> Result<TxnResponse, Error> {
-        match self.apply(&InternalRaftRequest {
-            txn: Some(txn),
-            ..request()
-        })? {
+        match self.apply(&InternalRaftRequest { txn: Some(txn), ..request() })? {
             Reply::Txn(response) => Ok(response),
             other => panic!("{other:?}"),
         }
@@ -124,29 +100,17 @@ impl Member {
 
     pub fn grant(&mut self, id: i64, ttl: i64) -> Result<Reply, Error> {
         let lease_grant = Some(LeaseGrantRequest { id, ttl });
-        self.apply(&InternalRaftRequest {
-            lease_grant,
-            ..request()
-        })
+        self.apply(&InternalRaftRequest { lease_grant, ..request() })
     }
 
     pub fn revoke(&mut self, id: i64) -> Result<Reply, Error> {
         let lease_revoke = Some(LeaseRevokeRequest { id });
-        self.apply(&InternalRaftRequest {
-            lease_revoke,
-            ..request()
-        })
+        self.apply(&InternalRaftRequest { lease_revoke, ..request() })
     }
 
     pub fn compact(&mut self, revision: i64) -> Result<Reply, Error> {
-        let compaction = Some(CompactionRequest {
-            revision,
-            physical: false,
-        });
-        self.apply(&InternalRaftRequest {
-            compaction,
-            ..request()
-        })
+        let compaction = Some(CompactionRequest { revision, physical: false });
+        self.apply(&InternalRaftRequest { compaction, ..request() })
     }
 
     /// Lets a compaction run to its end, a key at a time, and drops what is dead.
@@ -162,11 +126,7 @@ impl Member {
     }
 
     pub fn stored(&self) -> Vec<(i64, i64)> {
-        self.store
-            .records
-            .keys()
-            .map(|at| (at.main, at.sub))
-            .collect()
+        self.store.records.keys().map(|at| (at.main, at.sub)).collect()
     }
 }
 
@@ -176,43 +136,25 @@ pub fn request() -> InternalRaftRequest {
 
 pub fn put_op(key: &str, value: &str, lease: i64) -> PutRequest {
     let (key, value) = (key.to_owned().into(), value.to_owned().into());
-    PutRequest {
-        key,
-        value,
-        lease,
-        ..PutRequest::default()
-    }
+    PutRequest { key, value, lease, ..PutRequest::default() }
 }
 
 pub fn put(key: &str, value: &str, lease: i64) -> InternalRaftRequest {
-    InternalRaftRequest {
-        put: Some(put_op(key, value, lease)),
-        ..request()
-    }
+    InternalRaftRequest { put: Some(put_op(key, value, lease)), ..request() }
 }
 
 pub fn delete_op(key: &str, end: &str) -> DeleteRangeRequest {
     let (key, range_end) = (key.to_owned().into(), end.to_owned().into());
-    DeleteRangeRequest {
-        key,
-        range_end,
-        prev_kv: false,
-    }
+    DeleteRangeRequest { key, range_end, prev_kv: false }
 }
 
 pub fn range_op(key: &str, end: &str) -> RangeRequest {
     let (key, range_end) = (key.to_owned().into(), end.to_owned().into());
-    RangeRequest {
-        key,
-        range_end,
-        ..RangeRequest::default()
-    }
+    RangeRequest { key, range_end, ..RangeRequest::default() }
 }
 
 pub fn op(request: request_op::Request) -> RequestOp {
-    RequestOp {
-        request: Some(request),
-    }
+    RequestOp { request: Some(request) }
 }
 
 pub fn puts(key: &str, value: &str) -> RequestOp {
@@ -232,10 +174,7 @@ pub fn nests(txn: TxnRequest) -> RequestOp {
 }
 
 pub fn then(success: Vec<RequestOp>) -> TxnRequest {
-    TxnRequest {
-        success,
-        ..TxnRequest::default()
-    }
+    TxnRequest { success, ..TxnRequest::default() }
 }
 
 pub fn names(response: &RangeResponse) -> Vec<String> {
