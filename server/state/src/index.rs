@@ -31,6 +31,16 @@ impl Version {
     }
 }
 
+/// How many dead keys a scan passes over.
+const PASSED: usize = 1024;
+
+/// How many keys a walk may still find, and pass over.
+#[derive(Clone, Copy)]
+struct Budget {
+    found: usize,
+    passed: usize,
+}
+
 /// Oldest first, never empty while it is in the map.
 type History = Vec<Version>;
 
@@ -161,22 +171,25 @@ impl Index {
         alive(self.past.get(key)?, at)
     }
 
-    /// The keys of a range that were alive at `at`, as revisions in key order. Looks at no more than `max` keys,
-    /// dead ones included, so that no caller holds the index for long; goes on after `after`.
+    /// The keys of a range that were alive at `at`, as revisions in key order: no more than `max`. Goes on after
+    /// `after`. Dead keys are passed over, but no more than [`PASSED`] at a time, so that no caller holds the index
+    /// for long: there may be none found, and more to come.
     pub fn scan(&self, keys: Keys<'_>, at: i64, after: Option<&[u8]>, max: usize) -> Scan {
         let mut found = Vec::new();
-        let next = self.visit(keys, at, after, max, |revision| found.push(revision));
+        let budget = Budget { found: max.max(1), passed: PASSED };
+        let next = self.visit(keys, at, after, budget, |revision| found.push(revision));
         Scan { found, next }
     }
 
-    /// How many keys of a range were alive at `at`. Looks at no more than `max` keys, unless `at` is current, which
-    /// takes O(log n).
+    /// How many keys of a range were alive at `at`: of no more than `max` that were, and as many that were not. If
+    /// `at` is current, of all of them, in O(log n).
     pub fn count_some(&self, keys: Keys<'_>, at: i64, after: Option<&[u8]>, max: usize) -> Tally {
         if at >= self.newest && after.is_none() {
             return Tally { found: self.count_live(keys), next: None };
         }
         let mut found = 0;
-        let next = self.visit(keys, at, after, max, |_| found += 1);
+        let budget = Budget { found: max, passed: max };
+        let next = self.visit(keys, at, after, budget, |_| found += 1);
         Tally { found, next }
     }
 
@@ -190,7 +203,7 @@ impl Index {
         keys: Keys<'_>,
         at: i64,
         after: Option<&[u8]>,
-        max: usize,
+        mut budget: Budget,
         mut found: impl FnMut(Revision),
     ) -> Option<Box<[u8]>> {
         if let Keys::One(key) = keys {
@@ -202,12 +215,12 @@ impl Index {
         let from = keys.from(after);
         // At the newest revision nothing that is past can show.
         if at >= self.newest {
-            return self.visit_live(keys, from, max, found);
+            return self.visit_live(keys, from, budget.found, found);
         }
         let mut live = self.live.iter_from(from).peekable();
         let mut past = self.past.range::<[u8], _>((from, Bound::Unbounded)).peekable();
         let mut last: Option<&[u8]> = None;
-        for _ in 0..max {
+        while budget.found > 0 && budget.passed > 0 {
             let order = match (live.peek(), past.peek()) {
                 (Some((a, _)), Some((b, _))) => (*a).cmp(&***b),
                 (Some(_), None) => Ordering::Less,
@@ -229,12 +242,16 @@ impl Index {
                 (_, Some((_, history))) => alive(history, at),
                 _ => None,
             };
-            if let Some(revision) = current {
-                found(revision);
+            match current {
+                Some(revision) => {
+                    found(revision);
+                    budget.found -= 1;
+                }
+                None => budget.passed -= 1,
             }
             last = Some(key);
         }
-        // The bound was hit: whether there is more is seen on the next call.
+        // The budget is used up: whether there is more is seen on the next call.
         last.map(Into::into).or_else(|| after.map(Into::into))
     }
 

@@ -72,8 +72,9 @@ impl State {
         self.kv.index.find(key, at)
     }
 
-    /// Revisions of the keys of a range that were alive at `at`, in key order. Looks at no more than `max` keys; goes
-    /// on after `after`, which is the last answer's `next`.
+    /// Revisions of the keys of a range that were alive at `at`, in key order: no more than `max`. Goes on after
+    /// `after`, which is the last answer's `next`. Only a `next` of `None` says that the range is done: where many
+    /// keys are dead at `at`, there may be none found and more to come.
     pub fn scan(&self, keys: Keys<'_>, at: i64, after: Option<&[u8]>, max: usize) -> Scan {
         self.kv.index.scan(keys, at, after, max)
     }
@@ -84,7 +85,7 @@ impl State {
         self.kv.index.count(keys, at)
     }
 
-    /// As [`State::count`], but looks at no more than `max` keys, and goes on after `after`.
+    /// As [`State::count`], but looks at about `max` keys, and goes on after `after`.
     pub fn count_some(&self, keys: Keys<'_>, at: i64, after: Option<&[u8]>, max: usize) -> Tally {
         self.kv.index.count_some(keys, at, after, max)
     }

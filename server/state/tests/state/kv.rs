@@ -229,3 +229,31 @@ fn alarms_refuse_what_takes_space_or_touches_keys() {
     member.put("a", "1");
     assert!(member.store.restore() == member.state);
 }
+
+#[test]
+fn a_scan_past_many_dead_keys_comes_in_pieces() {
+    use keepstone_state::Keys;
+    let mut member = Member::default();
+    member.put("z", "");
+    for n in 0..3000 {
+        member.put(&format!("k{n:04}"), "");
+    }
+    // At revision 2 only the last key of the range was alive.
+    let first = member.state.scan(Keys::ALL, 2, None, 1);
+    assert!(first.found.is_empty() && first.next.is_some());
+    let (mut pieces, mut found, mut after) = (0, Vec::new(), None::<Box<[u8]>>);
+    loop {
+        let scan = member.state.scan(Keys::ALL, 2, after.as_deref(), 1);
+        pieces += 1;
+        found.extend(scan.found);
+        after = scan.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, [keepstone_state::Revision::new(2, 0)]);
+    assert!(pieces > 2);
+    let limited = RangeRequest { revision: 2, limit: 1, ..range_op("a", "\0") };
+    let limited = member.range(limited).expect("read");
+    assert_eq!((names(&limited), limited.count, limited.more), (vec!["z".into()], 1, false));
+}

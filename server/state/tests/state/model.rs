@@ -436,6 +436,16 @@ fn compare_reads(state: &State, model: &Model) -> Result<(), TestCaseError> {
             let mains: Vec<_> = found.iter().map(|revision| revision.main).collect();
             prop_assert_eq!(mains, expected.iter().map(KeyValue::mod_revision).collect::<Vec<_>>());
             prop_assert_eq!(state.count(keys, at), expected.len());
+            let (mut count, mut after): (usize, Option<Box<[u8]>>) = (0, None);
+            loop {
+                let tally = state.count_some(keys, at, after.as_deref(), 1);
+                count += tally.found;
+                after = tally.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            prop_assert_eq!(count, expected.len());
         }
         for (key, kv) in model.all(at) {
             prop_assert_eq!(state.find(&key, at).map(|at| at.main), Some(kv.mod_revision()));
