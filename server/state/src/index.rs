@@ -188,6 +188,7 @@ impl Index {
             return Tally { found: self.count_live(keys), next: None };
         }
         let mut found = 0;
+        let max = max.max(1);
         let budget = Budget { found: max, passed: max };
         let next = self.visit(keys, at, after, budget, |_| found += 1);
         Tally { found, next }
