@@ -12,17 +12,13 @@ use parking_lot::Mutex;
 
 use crate::disk::{Disk, File};
 use crate::error::{Failure, WalError};
-use crate::index::Slot;
 use crate::options::Options;
 use crate::reader;
 use crate::record::{self, Entry, LogPos, Record};
 use crate::recover::{self, Recovered, Recovery};
-use crate::segment::{self, Spares};
+use crate::segment::Spares;
 use crate::shared::{self, Done, Op, Shared, Stats};
 use crate::writer::{self, Chore, Writer};
-
-/// Bytes of one read from a segment: neighbouring entries share it.
-const READ_AT_ONCE: usize = 1 << 20;
 
 /// An open log. Dropping it closes it, see [`Wal::close`].
 pub struct Wal {
@@ -228,82 +224,7 @@ impl Wal {
     /// [`WalError::Purged`] if the range begins below the first entry; [`WalError::Corrupt`] or [`WalError::Io`] for
     /// what does not read back, which is not final by itself; [`WalError::Failed`].
     pub fn read(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<Entry>, WalError> {
-        let (mut found, mut bytes, mut next) = (Vec::<Entry>::new(), 0, range.start);
-        while next < range.end && (found.is_empty() || bytes < max_bytes) {
-            let more = match self.locate(next..range.end, max_bytes.saturating_sub(bytes))? {
-                Located::End => break,
-                Located::Memory(entries) => entries,
-                Located::Disk(run) => match self.read_run(&run)? {
-                    Some(entries) => entries,
-                    // Truncated or purged while it was read: look again.
-                    None => continue,
-                },
-            };
-            for entry in more {
-                if !found.is_empty() && bytes + entry.data.len() > max_bytes {
-                    return Ok(found);
-                }
-                bytes += entry.data.len();
-                next = entry.index + 1;
-                found.push(entry);
-            }
-        }
-        Ok(found)
-    }
-
-    fn locate(&self, range: Range<u64>, max_bytes: usize) -> Result<Located, WalError> {
-        let state = self.shared.open_state()?;
-        let index = &state.index;
-        if range.start >= index.end() {
-            return Ok(Located::End);
-        }
-        let Some(slot) = index.slot(range.start) else {
-            return Err(WalError::Purged { index: range.start, first: index.first().unwrap_or(index.end()) });
-        };
-        let mut bytes = 0;
-        let mut entries = Vec::new();
-        for at in range.clone() {
-            let Some(entry) = index.cached(at) else { break };
-            bytes += entry.data.len();
-            if !entries.is_empty() && bytes > max_bytes {
-                break;
-            }
-            entries.push(entry);
-        }
-        if !entries.is_empty() {
-            return Ok(Located::Memory(entries));
-        }
-        let file = state.files.get(&slot.segment).expect("an entry's segment is in use while the entry is");
-        let mut run = Run { first: range.start, slots: vec![slot], file: Arc::clone(file) };
-        for at in range.start + 1..range.end {
-            let Some(next) = index.slot(at).filter(|next| next.segment == slot.segment) else {
-                break;
-            };
-            let end = next.offset as usize + record::ENTRY_OVERHEAD + next.len as usize;
-            if index.cached(at).is_some() || end - slot.offset as usize > READ_AT_ONCE.min(max_bytes) {
-                break;
-            }
-            run.slots.push(next);
-        }
-        Ok(Located::Disk(run))
-    }
-
-    /// Reads a run of entries; `None` if it is not theirs any more.
-    fn read_run(&self, run: &Run) -> Result<Option<Vec<Entry>>, WalError> {
-        let (first, last) = (run.slots[0], run.slots[run.slots.len() - 1]);
-        let path = segment::path(&self.dir, u64::from(first.segment));
-        let len = last.offset - first.offset + record::ENTRY_OVERHEAD as u32 + last.len;
-        let read = reader::data(&*run.file, &path, first.offset, len as usize).and_then(|data| {
-            let entries = run.slots.iter().zip(run.first..).map(|(slot, index)| {
-                let data = &data[(slot.offset - first.offset) as usize..];
-                reader::entry(data, &path, slot.offset, index)
-            });
-            entries.collect::<Result<Vec<_>, _>>()
-        });
-        // The file may have been recycled meanwhile: what was read counts only if every entry is still there.
-        let state = self.shared.open_state()?;
-        let there = run.slots.iter().zip(run.first..).all(|(slot, index)| state.index.slot(index) == Some(*slot));
-        if there { read.map(Some) } else { Ok(None) }
+        reader::Reader::new(&self.shared, &self.dir).read(range, max_bytes)
     }
 
     /// The term of an entry that is here, or of the last purged one.
@@ -381,19 +302,6 @@ impl Drop for Wal {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-enum Located {
-    End,
-    Memory(Vec<Entry>),
-    Disk(Run),
-}
-
-/// Entries that lie in one segment, one after the other.
-struct Run {
-    first: u64,
-    slots: Vec<Slot>,
-    file: Arc<dyn File>,
 }
 
 fn check_blob(blob: &Bytes) -> Result<(), WalError> {

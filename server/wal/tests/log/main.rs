@@ -5,4 +5,5 @@ mod beside;
 mod crash;
 mod damage;
 mod failures;
+mod format;
 mod model;
