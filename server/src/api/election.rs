@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use keepstone_proto::KeyValue;
 use keepstone_proto::etcdserverpb::request_op::Request as Op;
 use keepstone_proto::etcdserverpb::watch_create_request::FilterType;
 use keepstone_proto::etcdserverpb::{ResponseHeader, WatchResponse};
+use keepstone_proto::mvccpb::EventType;
 use keepstone_proto::v3electionpb::election_server::Election;
 use keepstone_proto::v3electionpb::{
-    CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest, ProclaimResponse, ResignRequest,
-    ResignResponse,
+    CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest, ProclaimResponse,
+    ResignRequest, ResignResponse,
 };
-use keepstone_proto::KeyValue;
-use keepstone_proto::mvccpb::EventType;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -88,7 +88,10 @@ impl ElectionService {
 
     pub async fn resign(&self, request: ResignRequest) -> Result<ResignResponse, Status> {
         let leader = request.leader.ok_or_else(missing_leader)?;
-        let resigned = self.recipes.txn(recipe::created_at(&leader.key, leader.rev), vec![delete(&leader.key)], Vec::new()).await?;
+        let resigned = self
+            .recipes
+            .txn(recipe::created_at(&leader.key, leader.rev), vec![delete(&leader.key)], Vec::new())
+            .await?;
         Ok(ResignResponse { header: resigned.header })
     }
 

@@ -9,9 +9,9 @@ use futures_util::stream::{self, BoxStream, FuturesUnordered, ReadyChunks};
 use futures_util::{FutureExt, Stream, StreamExt};
 use keepstone_proto::etcdserverpb::lease_server::Lease;
 use keepstone_proto::etcdserverpb::{
-    InternalRaftRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
-    LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
-    ResponseHeader,
+    InternalRaftRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+    LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus,
+    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, ResponseHeader,
 };
 use keepstone_state::{Error, LeaseId, Reply};
 use tonic::{Request, Response, Status, Streaming};
@@ -113,7 +113,10 @@ impl LeaseService {
     /// Answers each renewal; ends after the first error. A lease that is not there is answered with a TTL of 0.
     ///
     /// One that has ended and is not revoked yet is answered when it is; others are not held up by it.
-    pub fn keep_alive_stream<S>(&self, requests: S) -> impl Stream<Item = Result<LeaseKeepAliveResponse, Status>> + Send + use<S> + 'static
+    pub fn keep_alive_stream<S>(
+        &self,
+        requests: S,
+    ) -> impl Stream<Item = Result<LeaseKeepAliveResponse, Status>> + Send + use<S> + 'static
     where
         S: Stream<Item = Result<LeaseKeepAliveRequest, Status>> + Send + Unpin + 'static,
     {
@@ -124,7 +127,9 @@ impl LeaseService {
             answers: VecDeque::new(),
             waiting: FuturesUnordered::new(),
         };
-        stream::unfold(keep_alive, |mut keep_alive| async move { keep_alive.next().await.map(|answer| (answer, keep_alive)) })
+        stream::unfold(keep_alive, |mut keep_alive| async move {
+            keep_alive.next().await.map(|answer| (answer, keep_alive))
+        })
     }
 }
 
@@ -268,7 +273,10 @@ impl Lease for LeaseService {
         self.grant(request.into_inner()).await.map(Response::new)
     }
 
-    async fn lease_revoke(&self, request: Request<LeaseRevokeRequest>) -> Result<Response<LeaseRevokeResponse>, Status> {
+    async fn lease_revoke(
+        &self,
+        request: Request<LeaseRevokeRequest>,
+    ) -> Result<Response<LeaseRevokeResponse>, Status> {
         self.revoke(request.into_inner()).await.map(Response::new)
     }
 

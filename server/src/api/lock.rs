@@ -46,7 +46,9 @@ impl Drop for InQueue {
         if self.armed {
             let (recipes, key, created) = (self.recipes.clone(), std::mem::take(&mut self.key), self.created);
             // What can't be deleted goes with its lease.
-            runtime.spawn(async move { drop(recipes.txn(recipe::created_at(&key, created), vec![delete(&key)], Vec::new()).await) });
+            runtime.spawn(async move {
+                drop(recipes.txn(recipe::created_at(&key, created), vec![delete(&key)], Vec::new()).await)
+            });
         }
     }
 }

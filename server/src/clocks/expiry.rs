@@ -92,7 +92,15 @@ impl Expiry {
             let note_queued = rules.checkpoint.filter(|every| seconds(left) > *every).map(|every| now + every);
             notes.extend(note_queued.map(|at| Reverse((at, id))));
             ends.push(Reverse((end, id)));
-            let entry = Entry { ttl, remaining_ttl, renewed: now, ends: end, end_queued: Some(end), note_queued, being_noted: false };
+            let entry = Entry {
+                ttl,
+                remaining_ttl,
+                renewed: now,
+                ends: end,
+                end_queued: Some(end),
+                note_queued,
+                being_noted: false,
+            };
             self.leases.insert(id, entry);
         }
         self.ends = ends.into();
@@ -124,7 +132,15 @@ impl Expiry {
         let note_queued = rules.checkpoint.filter(|every| seconds(ttl) > *every).map(|every| now + every);
         self.notes.extend(note_queued.map(|at| Reverse((at, id))));
         self.ends.push(Reverse((end, id)));
-        let entry = Entry { ttl, remaining_ttl: 0, renewed: now, ends: end, end_queued: Some(end), note_queued, being_noted: false };
+        let entry = Entry {
+            ttl,
+            remaining_ttl: 0,
+            renewed: now,
+            ends: end,
+            end_queued: Some(end),
+            note_queued,
+            being_noted: false,
+        };
         self.leases.insert(id, entry);
         self.drop_stale();
     }

@@ -78,7 +78,6 @@ struct Inner {
 }
 
 impl LeaseClock {
-    #[expect(clippy::new_ret_no_self, reason = "it is only ever shared")]
     pub fn new() -> Arc<Self> {
         let (origin, term) = (Instant::now(), watch::Sender::new(None));
         Arc::new(Self { origin, inner: Mutex::default(), term, metrics: OnceLock::new() })
@@ -326,7 +325,119 @@ async fn expire(ctx: &Context, term: u64, ids: &[LeaseId]) -> Result<(), Status>
 /// # Errors
 /// What refused the proposal; its outcome may be unknown.
 pub async fn checkpoint(ctx: &Context, notes: &[(LeaseId, i64)]) -> Result<(), Status> {
-    let checkpoints = notes.iter().map(|(id, remaining_ttl)| LeaseCheckpoint { id: id.0, remaining_ttl: *remaining_ttl }).collect();
+    let checkpoints =
+        notes.iter().map(|(id, remaining_ttl)| LeaseCheckpoint { id: id.0, remaining_ttl: *remaining_ttl }).collect();
     let lease_checkpoint = Some(LeaseCheckpointRequest { checkpoints });
     ctx.propose(InternalRaftRequest { lease_checkpoint, ..Default::default() }).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use keepstone_proto::etcdserverpb::LeaseGrantRequest;
+    use keepstone_state::{Effects, Record, RecordError, Records, Revision, State};
+
+    use super::*;
+
+    const RULES: Rules = Rules { extend: Duration::from_secs(1), checkpoint: Some(CHECKPOINT_EVERY) };
+
+    struct NoRecords;
+
+    impl Records for NoRecords {
+        fn get(&self, at: Revision) -> Result<keepstone_proto::KeyValue, RecordError> {
+            Err(RecordError::Missing(at))
+        }
+    }
+
+    /// A state with one lease of so many seconds, and the clock that leads it in term 1.
+    fn leading(id: i64, ttl: i64) -> (State, Arc<LeaseClock>) {
+        let mut state = State::new();
+        let lease_grant = Some(LeaseGrantRequest { id, ttl });
+        apply(&mut state, &InternalRaftRequest { lease_grant, ..Default::default() });
+        let clock = LeaseClock::new();
+        clock.promote(1, state.leases(), RULES);
+        (state, clock)
+    }
+
+    fn apply(state: &mut State, request: &InternalRaftRequest) -> Effects {
+        let mut effects = Effects::default();
+        state.apply(1, 1, request, &NoRecords, &mut effects).expect("no record is read").expect("applied");
+        assert_eq!(effects.records, Vec::<Record>::new());
+        effects
+    }
+
+    fn later(renewal: Renewal) -> oneshot::Receiver<()> {
+        match renewal {
+            Renewal::Later(changed) => changed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_shortest_ttl_outlives_an_election() {
+        let mut config = Config::defaults();
+        assert_eq!(min_ttl(&config), 2);
+        config.election_timeout = Duration::from_secs(50);
+        config.heartbeat_interval = Duration::from_secs(5);
+        assert_eq!(min_ttl(&config), 75);
+    }
+
+    #[test]
+    fn only_a_leader_renews() {
+        let (state, clock) = leading(1, 100);
+        assert!(matches!(clock.renew(LeaseId(1)), Renewal::For(100)));
+        assert!(matches!(clock.renew(LeaseId(2)), Renewal::Unknown));
+        clock.demote();
+        assert!(matches!(clock.renew(LeaseId(1)), Renewal::NotLeading));
+        assert_eq!(clock.remaining(LeaseId(1)), None);
+        clock.promote(2, state.leases(), RULES);
+        assert_eq!(*clock.term().borrow(), Some(2));
+        assert!(matches!(clock.renew(LeaseId(1)), Renewal::For(100)));
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_comes_too_late_waits_for_the_end_to_be_applied() {
+        let (mut state, clock) = leading(1, 100);
+        // A lease without time has ended as soon as it is granted; the state never grants one.
+        clock.applied(&[LeaseChange::Granted(LeaseId(7), 0)]);
+        let mut waits = later(clock.renew(LeaseId(7)));
+        assert_eq!(clock.due(), [LeaseId(7)]);
+        assert!(waits.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
+        clock.applied(&[LeaseChange::Gone(LeaseId(7))]);
+        drop(waits.await);
+        assert!(matches!(clock.renew(LeaseId(7)), Renewal::Unknown));
+
+        let lease_expire = Some(LeaseExpire { ids: vec![1] });
+        let gone = apply(&mut state, &InternalRaftRequest { lease_expire, ..Default::default() });
+        clock.applied(&gone.leases);
+        assert!(matches!(clock.renew(LeaseId(1)), Renewal::Unknown));
+    }
+
+    #[tokio::test]
+    async fn losing_leadership_wakes_those_who_wait() {
+        let (_, clock) = leading(1, 100);
+        clock.applied(&[LeaseChange::Granted(LeaseId(7), 0)]);
+        let waits = later(clock.renew(LeaseId(7)));
+        clock.demote();
+        drop(waits.await);
+        assert!(matches!(clock.renew(LeaseId(7)), Renewal::NotLeading));
+    }
+
+    #[test]
+    fn renewals_that_were_given_up_leave_nothing_behind() {
+        let (_, clock) = leading(1, 100);
+        clock.applied(&[LeaseChange::Granted(LeaseId(7), 0)]);
+        for _ in 0..100 {
+            drop(later(clock.renew(LeaseId(7))));
+        }
+        assert_eq!(clock.inner.lock().waiting.get(&LeaseId(7)).map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn leases_are_listed_by_their_ends() {
+        let (_, clock) = leading(1, 100);
+        clock.applied(&[LeaseChange::Granted(LeaseId(2), 300), LeaseChange::Granted(LeaseId(3), 5)]);
+        let mut ids = [LeaseId(1), LeaseId(2), LeaseId(3)];
+        clock.sort(&mut ids);
+        assert_eq!(ids, [LeaseId(3), LeaseId(1), LeaseId(2)]);
+    }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use keepstone_proto::mvccpb::EventType;
 use keepstone_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use keepstone_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keepstone_proto::etcdserverpb::request_op::Request as Op;
@@ -13,9 +12,10 @@ use keepstone_proto::etcdserverpb::response_op::Response as OpResponse;
 use keepstone_proto::etcdserverpb::watch_create_request::FilterType;
 use keepstone_proto::etcdserverpb::watch_request::RequestUnion;
 use keepstone_proto::etcdserverpb::{
-    Compare, LeaseGrantRequest, PutRequest, RangeRequest, RangeResponse, RequestOp, ResponseOp, TxnRequest, TxnResponse,
-    WatchCreateRequest, WatchRequest, WatchResponse,
+    Compare, LeaseGrantRequest, PutRequest, RangeRequest, RangeResponse, RequestOp, ResponseOp, TxnRequest,
+    TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse,
 };
+use keepstone_proto::mvccpb::EventType;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -109,7 +109,11 @@ pub fn range_answer(txn: &TxnResponse, n: usize) -> Option<&RangeResponse> {
 
 impl Recipes {
     pub fn new(ctx: &Arc<Context>) -> Self {
-        Self { kv: KvService::new(ctx.clone()), lease: LeaseService::new(ctx.clone()), watch: WatchService::new(ctx.clone()) }
+        Self {
+            kv: KvService::new(ctx.clone()),
+            lease: LeaseService::new(ctx.clone()),
+            watch: WatchService::new(ctx.clone()),
+        }
     }
 
     /// The caller's lease, or a new one that nobody keeps alive.
@@ -121,7 +125,12 @@ impl Recipes {
         granted.map(|grant| grant.id).map_err(as_from_client)
     }
 
-    pub async fn txn(&self, compare: Compare, success: Vec<RequestOp>, failure: Vec<RequestOp>) -> Result<TxnResponse, Status> {
+    pub async fn txn(
+        &self,
+        compare: Compare,
+        success: Vec<RequestOp>,
+        failure: Vec<RequestOp>,
+    ) -> Result<TxnResponse, Status> {
         self.kv.txn(TxnRequest { compare: vec![compare], success, failure }).await.map_err(as_from_client)
     }
 
@@ -130,7 +139,13 @@ impl Recipes {
     }
 
     /// Watches a key, or a prefix made by [`prefix`], from a revision.
-    pub fn watch(&self, key: &[u8], is_prefix: bool, from: i64, filters: &[FilterType]) -> ReceiverStream<Result<WatchResponse, Status>> {
+    pub fn watch(
+        &self,
+        key: &[u8],
+        is_prefix: bool,
+        from: i64,
+        filters: &[FilterType],
+    ) -> ReceiverStream<Result<WatchResponse, Status>> {
         let create = WatchCreateRequest {
             key: key.to_vec().into(),
             range_end: if is_prefix { prefix_end(key).into() } else { Bytes::new() },
@@ -189,7 +204,10 @@ mod tests {
     #[test]
     fn errors_of_etcd_lose_their_code_as_its_client_loses_it() {
         let refused = as_from_client(Status::not_found("etcdserver: requested lease not found"));
-        assert_eq!((refused.code(), refused.message()), (tonic::Code::Unknown, "etcdserver: requested lease not found"));
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (tonic::Code::Unknown, "etcdserver: requested lease not found")
+        );
         assert_eq!(as_from_client(Status::internal("else")).code(), tonic::Code::Internal);
     }
 }
