@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use bytes::Bytes;
+use keepstone_proto::KeyValue;
 use keepstone_state::{Record, TableWrite};
 
 use crate::{
@@ -71,17 +72,19 @@ impl RecordStore {
         layout.dirty.written(work, tail);
         self.dirty_bytes.store(layout.dirty.bytes(), Ordering::Relaxed);
         drop((layout, structure));
-        self.keep_recent(&work.records[..work.records.len() - tail]);
-        Ok(())
+        self.keep_recent(&work.records[..work.records.len() - tail])
     }
 
     /// What was written a moment ago is what is read next: it goes from the dirty buffer to the cache, not to the disk.
-    fn keep_recent(&self, records: &[Record]) {
-        for record in records {
-            if !record.tombstone {
-                self.cache.keep_value(record.at, record.kv.clone());
-            }
+    /// As a copy: the dirty buffer's allocations stand between others that go, and those that stayed would keep their
+    /// pages.
+    fn keep_recent(&self, records: &[Record]) -> Result<(), StoreError> {
+        for record in records.iter().filter(|record| !record.tombstone) {
+            let copy = KeyValue::from_canonical(Bytes::copy_from_slice(record.kv.raw()));
+            let kv = copy.map_err(|error| self.damaged_chunk(record.at, error.to_string()))?;
+            self.cache.keep_value(record.at, kv);
         }
+        Ok(())
     }
 }
 

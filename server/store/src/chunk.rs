@@ -238,6 +238,7 @@ fn read_u32(bytes: &[u8], at: usize) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use keepstone_proto::KeyValueParts;

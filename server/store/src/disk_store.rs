@@ -19,7 +19,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    Batch, SledOptions, SledStore, Store, StoreError,
+    Batch, SledOptions, SledStore, Store, StoreError, Visit,
     heap::{Heap, Pointer, Writer},
     sled_store::disk_bytes,
 };
@@ -269,11 +269,7 @@ impl Store for DiskStore {
         Err(self.damaged(key, "it points into a file that is not there"))
     }
 
-    fn scan(
-        &self,
-        range: Range<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         let bounds = (Bound::Included(range.start), Bound::Excluded(range.end));
         let mut keys: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
         {

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    ops::{ControlFlow, Range},
+    ops::Range,
     os::unix::fs::MetadataExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{Batch, Store, StoreError};
+use crate::{Batch, Store, StoreError, Visit};
 
 /// How a sled directory is opened.
 #[derive(Clone, Debug)]
@@ -47,6 +47,9 @@ impl SledStore {
             .flush_every_ms(None);
         let failed = |why| StoreError::Open { path: path.to_owned(), why };
         let db = no_panic(|| config.open()).map_err(failed)?;
+        // A killed process may have left writes that no sync has covered. sled takes them for stable and would not sync
+        // them again, so a later flush would promise what a power loss takes back.
+        sync_all(path).map_err(|error| failed(error.to_string()))?;
         Ok(Self { path: path.to_owned(), db })
     }
 
@@ -65,11 +68,7 @@ impl Store for SledStore {
         Ok(found.map(Bytes::from_owner))
     }
 
-    fn scan(
-        &self,
-        range: Range<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         let mut rows = self.db.range(range);
         while let Some((key, value)) = self.guard("scanning", || rows.next().transpose())? {
             if visit(&key, &value).is_break() {
@@ -117,6 +116,19 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
+}
+
+/// Syncs every file and directory below `path`.
+fn sync_all(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_all(&entry.path())?;
+        } else {
+            fs::File::open(entry.path())?.sync_all()?;
+        }
+    }
+    fs::File::open(path)?.sync_all()
 }
 
 /// Bytes that the files below `path` occupy. A file that vanishes meanwhile counts as nothing.

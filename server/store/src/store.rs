@@ -44,6 +44,9 @@ impl Batch {
     }
 }
 
+/// What a scan calls with each key and value.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// An ordered map of bytes on disk.
 ///
 /// What every implementation keeps (`tests/contract.rs` runs the same suite over all of them):
@@ -68,11 +71,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// The backend's, when a value can't be read.
-    fn scan(
-        &self,
-        range: Range<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), StoreError>;
 
     /// Writes `batch` atomically. It is durable only after the next [`Store::flush`].
     ///

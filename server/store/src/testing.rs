@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    ops::{ControlFlow, Range},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::{Batch, Store, StoreError};
+use crate::{Batch, Store, StoreError, Visit};
 
 type Rows = BTreeMap<Vec<u8>, Bytes>;
 
@@ -82,11 +82,7 @@ impl Store for MemStore {
         Ok(self.inner.lock().rows.get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        range: Range<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         let found: Vec<_> = {
             let inner = self.inner.lock();
             let rows = inner
@@ -165,11 +161,7 @@ impl Store for FaultStore {
         self.inner.get(key)
     }
 
-    fn scan(
-        &self,
-        range: Range<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         self.pass(&self.faults.get, "scanning")?;
         self.inner.scan(range, visit)
     }

@@ -1,5 +1,7 @@
 //! What `Store` promises, run over every backend.
 
+#![allow(clippy::unwrap_used)]
+
 #[allow(dead_code)]
 mod support;
 

@@ -1,6 +1,8 @@
 //! The record store against a model that is a list of runs: under checkpoints, crashes and compaction it must always hold
 //! the state of one run, whole, and never what came after.
 
+#![allow(clippy::unwrap_used)]
+
 #[allow(dead_code)]
 mod support;
 

@@ -18,7 +18,7 @@ mod run;
 use std::{collections::HashMap, env, path::Path, process::ExitCode, sync::Arc};
 
 use keepstone_store::{DiskOptions, DiskStore, SledOptions, SledStore, Store, StoreError, testing::MemStore};
-use support::sled_one::SledOne;
+use support::{redb_one::RedbOne, sled_one::SledOne};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -45,7 +45,8 @@ pub fn open(backend: &str, path: &Path, knobs: &Knobs) -> Result<Arc<dyn Store>,
     Ok(match backend {
         "disk" => {
             let mut options = DiskOptions::default();
-            options.sled.cache_bytes = cache_bytes as u64;
+            options.sled.cache_bytes = (knobs.get("backend", 4) << 20) as u64;
+            options.sled.segment_bytes = knobs.get("segment", 512) << 10;
             options.file_bytes = (knobs.get("file", 64 << 10) << 10) as u64;
             Arc::new(DiskStore::open(path, &options)?)
         }
@@ -54,6 +55,7 @@ pub fn open(backend: &str, path: &Path, knobs: &Knobs) -> Result<Arc<dyn Store>,
                 SledOptions { cache_bytes: cache_bytes as u64, segment_bytes: knobs.get("segment", 8 << 10) << 10 };
             Arc::new(SledStore::open(path, &options)?)
         }
+        "redb" => Arc::new(RedbOne::open(path, cache_bytes)?),
         "sled1" => Arc::new(SledOne::open(path, cache_bytes)?),
         _ => Arc::new(MemStore::new()),
     })

@@ -77,7 +77,8 @@ pub fn run(backend: &str, revisions: u64, dir: &Path, knobs: &Knobs) -> Result<(
     }
     let base = memory("VmRSS");
     let options = options(knobs);
-    let cache = (options.cache_bytes >> 20) as usize + knobs.get("backend", 16);
+    let behind = knobs.get("backend", if backend == "disk" { 4 } else { 16 });
+    let cache = (options.cache_bytes >> 20) as usize + behind;
     println!("== {backend} revisions {revisions} keys {keys} {options:?} base RSS {base} MiB");
     let (store, _) = RecordStore::open(open(backend, dir, knobs).map_err(text)?, options.clone()).map_err(text)?;
     let shared = Arc::new(Shared {
@@ -143,7 +144,7 @@ fn text(error: impl std::fmt::Display) -> String {
 fn options(knobs: &Knobs) -> Options {
     Options {
         cache_bytes: (knobs.get("cache", 64) << 20) as u64,
-        chunk_bytes: knobs.get("chunk", 64) << 10,
+        chunk_bytes: knobs.get("chunk", 32) << 10,
         batch_bytes: knobs.get("batch", 512) << 10,
         ..Options::default()
     }

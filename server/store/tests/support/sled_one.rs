@@ -1,13 +1,13 @@
 //! The [`Store`] on sled 1.0's alpha, for comparison with 0.34. Not a part of the crate.
 
 use std::{
-    ops::{ControlFlow, Range},
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
-use keepstone_store::{Batch, Store, StoreError, disk_bytes};
+use keepstone_store::{Batch, Store, StoreError, Visit, disk_bytes};
 use parking_lot::Mutex;
 
 /// Values a leaf: with chunks of 64 KiB a leaf is at most 512 KiB, which is what one read costs.
@@ -60,11 +60,7 @@ impl Store for SledOne {
         Ok(found.map(Bytes::from_owner))
     }
 
-    fn scan(
-        &self,
-        range: Range<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         self.with("scanning", |db| {
             for row in db.range(range.start.to_vec()..range.end.to_vec()) {
                 let (key, value) = row?;
