@@ -17,9 +17,11 @@ pub mod pins;
 pub mod propose;
 pub mod purge;
 pub mod raft;
+pub mod restore;
 pub mod runtime;
 pub mod signals;
 pub mod version;
+pub mod wal_export;
 pub mod watch;
 
 pub use member::run;

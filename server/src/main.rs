@@ -1,9 +1,13 @@
 //! Arguments become a [`Command`], and the command is carried out. Nothing else happens here.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use keepstone::config::{Command, Config, Surroundings};
-use keepstone::{logging, version};
+use keepstone::{logging, restore, version, wal_export};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut args = Vec::new();
@@ -22,8 +26,8 @@ fn main() -> ExitCode {
         Command::Help(text) => print(&text),
         Command::Version => print(&version::text(&program)),
         Command::Server(config) => serve(*config),
-        Command::Restore(_) => wrong("`restore` is not in this build", 1),
-        Command::WalExport(_) => wrong("`wal export` is not in this build", 1),
+        Command::Restore(args) => report(restore::run(&args)),
+        Command::WalExport(args) => report(wal_export::run(&args)),
     }
 }
 
@@ -44,6 +48,14 @@ fn serve(config: Config) -> ExitCode {
             tracing::error!(error = format!("{error:#}"), "the member stopped");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What an offline tool has to say.
+fn report(result: Result<impl Display, impl Display>) -> ExitCode {
+    match result {
+        Ok(done) => print(&format!("{done}\n")),
+        Err(error) => wrong(&error.to_string(), 1),
     }
 }
 
