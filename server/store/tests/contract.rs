@@ -2,13 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code)]
-mod support;
-
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use keepstone_store::{Batch, DiskOptions, DiskStore, SledOptions, SledStore, Store, StoreError, testing::MemStore};
-use support::sled_one::SledOne;
 
 /// Opens a backend in a directory; a second call after the store was dropped sees what the first has flushed.
 trait Backend {
@@ -21,12 +17,8 @@ impl<F: Fn(&Path) -> Result<Arc<dyn Store>, StoreError>> Backend for F {
     }
 }
 
-fn sled_0(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+fn sled(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(SledStore::open(path, &SledOptions::default())?))
-}
-
-fn sled_1(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(Arc::new(SledOne::open(path, 16 << 20)?))
 }
 
 fn disk(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
@@ -182,17 +174,10 @@ fn memory_keeps_the_contract() {
 }
 
 #[test]
-fn sled_0_keeps_the_contract() {
-    suite(&sled_0);
-    reopening_keeps_what_was_flushed(&sled_0);
-    a_broken_directory_is_an_error(&sled_0);
-}
-
-#[test]
-fn sled_1_keeps_the_contract() {
-    suite(&sled_1);
-    reopening_keeps_what_was_flushed(&sled_1);
-    a_broken_directory_is_an_error(&sled_1);
+fn sled_keeps_the_contract() {
+    suite(&sled);
+    reopening_keeps_what_was_flushed(&sled);
+    a_broken_directory_is_an_error(&sled);
 }
 
 #[test]
@@ -203,12 +188,12 @@ fn disk_keeps_the_contract() {
 }
 
 #[test]
-fn sled_0_with_a_damaged_config_is_an_error() {
+fn sled_with_a_damaged_config_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
-    drop(sled_0(&path).unwrap());
+    drop(sled(&path).unwrap());
     std::fs::write(path.join("conf"), b"\xff\xfegarbage").unwrap();
-    assert!(sled_0(&path).is_err());
+    assert!(sled(&path).is_err());
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn made(main: u64) -> Record {
     let key = (mix(main) % KEYS).to_be_bytes();
     let len = (mix(main + 1) % 600) as usize;
     let value = mix(main + 2).to_le_bytes().repeat(len / 8 + 1);
-    let put = mix(main + 3) % 16 != 0;
+    let put = !mix(main + 3).is_multiple_of(16);
     record(main as i64, 0, &key, put.then_some(&value[..]))
 }
 
@@ -61,7 +61,7 @@ fn dead_under(floor: u64) -> HashSet<u64> {
     for main in 1..=floor {
         dead.extend(newest.insert(mix(main) % KEYS, main));
     }
-    dead.extend(newest.into_values().filter(|main| mix(main + 3) % 16 == 0));
+    dead.extend(newest.into_values().filter(|main| mix(main + 3).is_multiple_of(16)));
     dead
 }
 
@@ -145,10 +145,12 @@ fn check(store: &RecordStore, run: u64, tables: &[(Vec<u8>, Vec<u8>)]) -> Result
         })
         .map_err(|error| error.to_string())?;
     let lost = (expected..=last_of(run)).find(|main| !dead.contains(main));
-    match wrong.or(lost.map(|lost| format!("lost {lost} at the end"))) {
-        Some(wrong) => Err(format!("run {run}: {wrong}")),
-        None => Ok(store.remove(&dead.into_iter().map(|at| Revision::new(at as i64, 0)).collect::<Vec<_>>())),
+    if let Some(wrong) = wrong.or(lost.map(|lost| format!("lost {lost} at the end"))) {
+        return Err(format!("run {run}: {wrong}"));
     }
+    let dead: Vec<_> = dead.into_iter().map(|at| Revision::new(at as i64, 0)).collect();
+    store.remove(&dead);
+    Ok(())
 }
 
 fn write(store: &Arc<RecordStore>, run: u64) -> Result<(), String> {

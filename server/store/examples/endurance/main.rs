@@ -5,7 +5,7 @@
 //!               [flush=MiB] [keys=N] [rate=N/s]
 //! endurance kill BACKEND KILLS DIR
 //! ```
-//! BACKEND is `disk`, `sled0`, `sled1`, `redb` or `mem`. DIR is founded, and removed at the end.
+//! BACKEND is `disk`, `sled` or `mem`. DIR is founded, and removed at the end.
 
 #[path = "../../tests/support/mod.rs"]
 #[allow(dead_code)]
@@ -18,7 +18,6 @@ mod run;
 use std::{collections::HashMap, env, path::Path, process::ExitCode, sync::Arc};
 
 use keepstone_store::{DiskOptions, DiskStore, SledOptions, SledStore, Store, StoreError, testing::MemStore};
-use support::{redb_one::RedbOne, sled_one::SledOne};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -50,13 +49,11 @@ pub fn open(backend: &str, path: &Path, knobs: &Knobs) -> Result<Arc<dyn Store>,
             options.file_bytes = (knobs.get("file", 64 << 10) << 10) as u64;
             Arc::new(DiskStore::open(path, &options)?)
         }
-        "sled0" => {
+        "sled" => {
             let options =
                 SledOptions { cache_bytes: cache_bytes as u64, segment_bytes: knobs.get("segment", 8 << 10) << 10 };
             Arc::new(SledStore::open(path, &options)?)
         }
-        "redb" => Arc::new(RedbOne::open(path, cache_bytes)?),
-        "sled1" => Arc::new(SledOne::open(path, cache_bytes)?),
         _ => Arc::new(MemStore::new()),
     })
 }
