@@ -125,7 +125,10 @@ impl Worker {
     }
 
     fn compact(&self) -> Result<(), keepstone_store::StoreError> {
-        while let Some(floor) = self.core.state.read().unfinished_compaction() {
+        loop {
+            // Not in the loop's head: the guard would live as long as its body.
+            let unfinished = self.core.state.read().unfinished_compaction();
+            let Some(floor) = unfinished else { return Ok(()) };
             let began = Instant::now();
             if !self.shrink_index(floor) || !self.rewrite(floor)? {
                 return Ok(());
@@ -141,7 +144,6 @@ impl Worker {
             tracing::info!(compact_revision = floor, took = ?took, "finished scheduled compaction");
             self.shared.finished.send_replace(floor);
         }
-        Ok(())
     }
 
     /// Takes what is dead out of the index; false when the member stops.
@@ -174,7 +176,8 @@ impl Worker {
     fn rewrite(&self, floor: i64) -> Result<bool, keepstone_store::StoreError> {
         let core = &self.core;
         loop {
-            let is_live = |key: &[u8], at: keepstone_state::Revision| at.main >= floor || core.state.read().keeps(key, at, floor);
+            let is_live =
+                |key: &[u8], at: keepstone_state::Revision| at.main >= floor || core.state.read().keeps(key, at, floor);
             if core.records.rewrite(&is_live, REWRITE_BYTES)?.done {
                 return Ok(true);
             }

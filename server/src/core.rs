@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::clocks::LeaseClock;
+use crate::metrics::Metrics;
 use crate::pins::Pins;
 use crate::raft::codec::{self, Applied};
 use crate::watch::Hub;
@@ -33,6 +34,7 @@ pub struct Core {
     pub pins: Pins,
     /// Told of every lease that comes or goes.
     pub leases: Arc<LeaseClock>,
+    pub metrics: Arc<Metrics>,
     durable: Mutex<Applied>,
     /// The mark of the last applied run. Changed under the state's write lock.
     mark: Mutex<Bytes>,
@@ -43,7 +45,15 @@ pub struct Core {
 
 impl Core {
     /// `durable` is the position of the checkpoint that `state` was restored from.
-    pub fn new(identity: Identity, state: State, records: Arc<RecordStore>, watch: Hub, leases: Arc<LeaseClock>, durable: Applied) -> Self {
+    pub fn new(
+        identity: Identity,
+        state: State,
+        records: Arc<RecordStore>,
+        watch: Hub,
+        leases: Arc<LeaseClock>,
+        metrics: Arc<Metrics>,
+        durable: Applied,
+    ) -> Self {
         let index = durable.log_id.as_ref().map_or(0, |id| id.index());
         Self {
             identity,
@@ -52,6 +62,7 @@ impl Core {
             watch,
             pins: Pins::default(),
             leases,
+            metrics,
             mark: Mutex::new(codec::encode_applied(&durable)),
             durable: Mutex::new(durable),
             applied_index: AtomicU64::new(index),

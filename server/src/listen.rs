@@ -18,10 +18,10 @@ const BACKLOG: i32 = 4096;
 
 /// Why a URL can't be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("listen {url}: {source}")]
+#[error("listen {url}: {why}")]
 pub struct ListenError {
     url: String,
-    source: io::Error,
+    why: io::Error,
 }
 
 enum Socket {
@@ -39,7 +39,7 @@ impl Bound {
     /// # Errors
     /// The address is taken, not this machine's, or not allowed.
     pub fn bind(url: &ListenUrl, options: SocketOptions) -> Result<Self, ListenError> {
-        let wrap = |source| ListenError { url: format!("{}://{}", url.scheme.as_str(), url.authority()), source };
+        let wrap = |why| ListenError { url: url.to_string(), why };
         let socket = match url.socket_path() {
             Some(path) => bind_unix(path).map_err(wrap)?,
             None => bind_tcp(url, options).map_err(wrap)?,
@@ -48,7 +48,13 @@ impl Bound {
     }
 
     /// Accepts until `stop`; each connection is served on the next thread in turn.
-    pub async fn serve(self, doors: Doors, http2: Http2, workers: Arc<Mutex<Workers>>, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    pub async fn serve(
+        self,
+        doors: Doors,
+        http2: Http2,
+        workers: Arc<Mutex<Workers>>,
+        mut stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
         match self.socket {
             Socket::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener)?;

@@ -104,7 +104,8 @@ struct Listeners {
 
 impl Listeners {
     fn bind(config: &Config) -> anyhow::Result<Self> {
-        let all = |urls: &[ListenUrl]| urls.iter().map(|url| Bound::bind(url, config.socket)).collect::<Result<Vec<_>, _>>();
+        let all =
+            |urls: &[ListenUrl]| urls.iter().map(|url| Bound::bind(url, config.socket)).collect::<Result<Vec<_>, _>>();
         Ok(Self {
             peer: all(&config.listen_peer_urls)?,
             client: all(&config.listen_client_urls)?,
@@ -118,7 +119,8 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let signal = crate::signals::Stop::install().context("installing signal handlers")?;
     let listeners = Listeners::bind(&config)?;
     let paths = Paths::new(&config.data_dir, config.wal_dir.as_deref());
-    let metrics = Metrics::new(metrics::Options { extensive: config.metrics == MetricsLevel::Extensive, foreign: false });
+    let metrics =
+        Metrics::new(metrics::Options { extensive: config.metrics == MetricsLevel::Extensive, foreign: false });
     let mut log_options = data::log_options(&config);
     let disk = metrics.clone();
     log_options.on_sync = Some(Arc::new(move |report: keepstone_wal::SyncReport| {
@@ -147,12 +149,22 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     }
     let leases = LeaseClock::new();
     let applied = checkpoint.applied.clone();
-    let core = Arc::new(Core::new(identity, checkpoint.state, checkpoint.records, hub, leases.clone(), checkpoint.applied));
+    let core = Arc::new(Core::new(
+        identity,
+        checkpoint.state,
+        checkpoint.records,
+        hub,
+        leases.clone(),
+        metrics.clone(),
+        checkpoint.applied,
+    ));
     let mut failures = core.failures();
 
     let log_store = LogStore::new(log.wal.clone()).context("reading the log")?;
     let machine = StateMachine::new(core.clone(), applied);
-    let raft = Raft::new(identity.member_id.0, raft_config(&config)?, Peers, log_store, machine).await.context("starting Raft")?;
+    let raft = Raft::new(identity.member_id.0, raft_config(&config)?, Peers, log_store, machine)
+        .await
+        .context("starting Raft")?;
     if !raft.is_initialized().await? {
         let founders = BTreeMap::from([(identity.member_id.0, openraft::EmptyNode {})]);
         raft.initialize(founders).await.context("founding the cluster")?;
@@ -163,9 +175,11 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let (reads, confirmer) = ReadIndex::new(timeout);
     tokio::spawn(batcher.run(raft.clone(), lanes.clone()));
     tokio::spawn(confirmer.run(raft.clone(), lanes));
-    let checkpointer = Arc::new(Checkpointer::start(core.clone(), metrics.clone()).context("starting the checkpoint thread")?);
+    let checkpointer =
+        Arc::new(Checkpointer::start(core.clone(), metrics.clone()).context("starting the checkpoint thread")?);
     let pace = Pace { batch: config.compaction_batch_limit, sleep: config.compaction_sleep_interval };
-    let (compactor, compactor_thread) = Compactor::spawn(core.clone(), metrics.clone(), pace).context("starting the compaction thread")?;
+    let (compactor, compactor_thread) =
+        Compactor::spawn(core.clone(), metrics.clone(), pace).context("starting the compaction thread")?;
     let ctx = Arc::new(Context {
         config: config.clone(),
         core: core.clone(),
@@ -268,10 +282,24 @@ async fn establish(ctx: &Context, log: &data::Log) -> anyhow::Result<()> {
     let urls = |urls: &[ListenUrl]| urls.iter().map(ListenUrl::to_string).collect::<Vec<_>>();
     if ctx.core.state.read().members().cluster_id().is_none() {
         let peer_urls = urls(&config.initial_advertise_peer_urls);
-        let member = Member { id: identity.member_id.0, name: String::new(), peer_urls, client_urls: Vec::new(), is_learner: false };
-        let init = ClusterInit { cluster_id: identity.cluster_id, token: config.initial_cluster_token.clone(), members: vec![member] };
+        let member = Member {
+            id: identity.member_id.0,
+            name: String::new(),
+            peer_urls,
+            client_urls: Vec::new(),
+            is_learner: false,
+        };
+        let init = ClusterInit {
+            cluster_id: identity.cluster_id,
+            token: config.initial_cluster_token.clone(),
+            members: vec![member],
+        };
         propose(ctx, InternalRaftRequest { cluster_init: Some(init), ..Default::default() }).await?;
-        let bind = keepstone_proto::keepstonepb::MemberBind { member_id: identity.member_id.0, incarnation: log.incarnation.to_vec().into(), permit_nonce: Default::default() };
+        let bind = keepstone_proto::keepstonepb::MemberBind {
+            member_id: identity.member_id.0,
+            incarnation: log.incarnation.to_vec().into(),
+            permit_nonce: Default::default(),
+        };
         propose(ctx, InternalRaftRequest { member_bind: Some(bind), ..Default::default() }).await?;
     }
     let known = ctx.core.state.read().members().get(identity.member_id).cloned();
@@ -306,7 +334,12 @@ fn show_in_metrics(ctx: &Arc<Context>) {
 }
 
 /// Opens the doors.
-fn listen(ctx: &Arc<Context>, listeners: Listeners, workers: &Arc<Mutex<Workers>>, stopped: &watch::Receiver<bool>) -> anyhow::Result<()> {
+fn listen(
+    ctx: &Arc<Context>,
+    listeners: Listeners,
+    workers: &Arc<Mutex<Workers>>,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     let keepalive = &ctx.config.keepalive;
     let http2 = Http2 {
         max_concurrent_streams: ctx.config.max_concurrent_streams,

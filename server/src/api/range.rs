@@ -41,14 +41,18 @@ impl<'a> Reading<'a> {
 
     /// The next keys' places in history, at most `max`; empty at the end.
     pub fn next_places(&mut self, max: usize) -> Vec<Revision> {
-        if self.done {
-            return Vec::new();
+        // At an old revision a step may pass over dead keys alone: only a scan without `next` is the end.
+        while !self.done {
+            let want = max.min(self.left);
+            let scan = self.core.state.read().scan(self.plan.keys, self.plan.at, self.after.as_deref(), want);
+            self.left -= scan.found.len();
+            self.after = scan.next;
+            self.done = self.left == 0 || self.after.is_none();
+            if !scan.found.is_empty() {
+                return scan.found;
+            }
         }
-        let scan = self.core.state.read().scan(self.plan.keys, self.plan.at, self.after.as_deref(), max.min(self.left));
-        self.left -= scan.found.len();
-        self.after = scan.next;
-        self.done = self.left == 0 || self.after.is_none();
-        scan.found
+        Vec::new()
     }
 
     /// The value recorded at a place.
@@ -64,7 +68,8 @@ impl<'a> Reading<'a> {
         let mut after: Option<Box<[u8]>> = None;
         let mut count = 0;
         loop {
-            let tally = self.core.state.read().count_some(self.plan.keys, self.plan.at, after.as_deref(), STEP_KEYS * 16);
+            let tally =
+                self.core.state.read().count_some(self.plan.keys, self.plan.at, after.as_deref(), STEP_KEYS * 16);
             count += tally.found;
             after = tally.next;
             if after.is_none() {

@@ -209,7 +209,8 @@ mod tests {
         let id = log_id(5, 9);
         assert_eq!(decode_log_id(&encode_log_id(&id)).expect("an id"), id);
         let membership = Membership::new_with_defaults(vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 3])], [4]);
-        let applied = Applied { log_id: Some(id), membership: StoredMembership::new(Some(log_id(1, 1)), membership.clone()) };
+        let applied =
+            Applied { log_id: Some(id), membership: StoredMembership::new(Some(log_id(1, 1)), membership.clone()) };
         let back = decode_applied(&encode_applied(&applied)).expect("applied");
         assert_eq!((back.log_id, back.membership), (applied.log_id, applied.membership));
         let none = decode_applied(&encode_applied(&Applied::default())).expect("applied");

@@ -146,7 +146,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
             return Ok(entries);
         }
         let read = self.wal.read(start..end, READ_BYTES).map_err(failed)?;
-        let decode = |entry: keepstone_wal::Entry| codec::decode_entry(codec::log_id(entry.term, entry.index), &entry.data);
+        let decode =
+            |entry: keepstone_wal::Entry| codec::decode_entry(codec::log_id(entry.term, entry.index), &entry.data);
         read.into_iter().map(decode).collect()
     }
 
@@ -159,10 +160,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
-        Ok(LogState {
-            last_purged_log_id: self.wal.purged().map(position),
-            last_log_id: self.wal.last().map(position),
-        })
+        Ok(LogState { last_purged_log_id: self.wal.purged().map(position), last_log_id: self.wal.last().map(position) })
     }
 
     async fn get_log_reader(&mut self) -> Self {

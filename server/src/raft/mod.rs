@@ -6,4 +6,5 @@ pub mod log_store;
 pub mod network;
 pub mod read_index;
 pub mod state_machine;
+mod tally;
 pub mod types;

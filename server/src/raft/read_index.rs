@@ -73,7 +73,9 @@ async fn confirm(raft: &Raft) -> Outcome {
         match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_) => return Ok(()),
             Err(RaftError::Fatal(_)) => return Err(Error::Stopped),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_))) => {
+            Err(RaftError::APIError(
+                LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
+            )) => {
                 if tokio::time::timeout(RETRY, changes.changed()).await.is_ok_and(|changed| changed.is_err()) {
                     return Err(Error::Stopped);
                 }

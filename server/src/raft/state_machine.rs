@@ -14,6 +14,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 
 use super::codec::{self, Applied};
+use super::tally::Tally;
 use super::types::{LogId, Payload, Replies, StoredMembership, TypeConfig};
 use crate::core::Core;
 
@@ -36,6 +37,7 @@ impl StateMachine {
 
     fn apply_run(&mut self, run: Vec<Item>) -> io::Result<()> {
         let mut effects = Effects::default();
+        let mut tally = Tally::default();
         let mut answers = Vec::with_capacity(run.len());
         let mut state = self.core.state.write();
         for (entry, responder) in run {
@@ -54,9 +56,11 @@ impl StateMachine {
                 }
                 Payload::Blank => Vec::new(),
             };
+            replies.iter().flatten().for_each(|reply| tally.add(reply));
             self.applied.log_id = Some(log_id);
             answers.push((responder, Replies(replies)));
         }
+        tally.report(&self.core.metrics.mvcc, &effects);
         self.core.publish(&state, effects, &self.applied);
         drop(state);
         for (responder, replies) in answers {

@@ -76,7 +76,8 @@ pub fn read(core: &Core, lagging: Vec<Lagging>) -> Result<Batch, HistoryError> {
     let compact = core.compact_revision();
     let mut feeds = Vec::with_capacity(lagging.len());
     for (watcher, records) in lagging.into_iter().zip(found) {
-        let mut feed = Feed { watch: watcher.watch, spec: watcher.spec, events: Vec::new(), next: watcher.next, compacted: None };
+        let mut feed =
+            Feed { watch: watcher.watch, spec: watcher.spec, events: Vec::new(), next: watcher.next, compacted: None };
         if watcher.next < compact {
             feed.compacted = Some(compact);
         } else if watcher.next <= until {
@@ -89,7 +90,13 @@ pub fn read(core: &Core, lagging: Vec<Lagging>) -> Result<Batch, HistoryError> {
 }
 
 /// The matching records per watcher and the revision up to which they are complete.
-fn collect(core: &Core, lagging: &[Lagging], matcher: &Matcher<usize>, from: i64, revision: i64) -> Result<(Vec<Vec<Record>>, i64), HistoryError> {
+fn collect(
+    core: &Core,
+    lagging: &[Lagging],
+    matcher: &Matcher<usize>,
+    from: i64,
+    revision: i64,
+) -> Result<(Vec<Vec<Record>>, i64), HistoryError> {
     let mut found: Vec<Vec<Record>> = lagging.iter().map(|_| Vec::new()).collect();
     let last = revision.min(from.saturating_add(STEP_REVISIONS - 1));
     let (mut bytes, mut until) = (0, last);

@@ -169,7 +169,8 @@ impl Local {
 
     pub fn close(&self, stream: u64) {
         let mut guard = self.inner.lock();
-        let watches: Vec<i64> = guard.streams.get(&stream).map(|s| s.watchers.keys().copied().collect()).unwrap_or_default();
+        let watches: Vec<i64> =
+            guard.streams.get(&stream).map(|s| s.watchers.keys().copied().collect()).unwrap_or_default();
         for watch in watches {
             guard.remove(stream, watch);
         }
@@ -184,7 +185,10 @@ impl Local {
         let watch = state.ready.pop_front()?;
         let watcher = state.watchers.get_mut(&watch)?;
         let mut count = watcher.owed.len().min(most);
-        while count > 0 && count < watcher.owed.len() && watcher.owed[count].revision == watcher.owed[count - 1].revision {
+        while count > 0
+            && count < watcher.owed.len()
+            && watcher.owed[count].revision == watcher.owed[count - 1].revision
+        {
             count += 1;
         }
         let taken: Vec<Owed> = watcher.owed.drain(..count).collect();
@@ -357,7 +361,8 @@ impl Inner {
         }
         let mut behind = Vec::new();
         for target in overfull {
-            let oldest = streams.get(&target.stream).and_then(|s| s.watchers.get(&target.watch)).and_then(|w| w.owed.front());
+            let oldest =
+                streams.get(&target.stream).and_then(|s| s.watchers.get(&target.watch)).and_then(|w| w.owed.front());
             behind.extend(oldest.map(|owed| (target, owed.revision)));
         }
         for (target, next) in behind {

@@ -72,12 +72,7 @@ pub struct Matcher<Id> {
 
 impl<Id> Default for Matcher<Id> {
     fn default() -> Self {
-        Self {
-            ones: HashMap::new(),
-            prefixes: HashMap::new(),
-            prefix_lengths: BTreeMap::new(),
-            others: HashMap::new(),
-        }
+        Self { ones: HashMap::new(), prefixes: HashMap::new(), prefix_lengths: BTreeMap::new(), others: HashMap::new() }
     }
 }
 

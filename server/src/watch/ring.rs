@@ -31,11 +31,7 @@ impl Change {
 
 /// The event of a record.
 pub fn event_of(record: &Record, prev: Option<&keepstone_proto::KeyValue>) -> Event {
-    if record.tombstone {
-        Event::delete(record.kv.key(), record.at.main, prev)
-    } else {
-        Event::put(&record.kv, prev)
-    }
+    if record.tombstone { Event::delete(record.kv.key(), record.at.main, prev) } else { Event::put(&record.kv, prev) }
 }
 
 /// The changes of one applied run, in revision order.

@@ -41,13 +41,28 @@ pub struct Settings {
 type Outgoing = mpsc::Sender<Result<WatchResponse, Status>>;
 
 /// Starts serving a stream on the caller's thread; the responses come out of the receiver.
-pub fn serve<S>(core: Arc<Core>, local: Arc<Local>, settings: Settings, requests: S) -> mpsc::Receiver<Result<WatchResponse, Status>>
+pub fn serve<S>(
+    core: Arc<Core>,
+    local: Arc<Local>,
+    settings: Settings,
+    requests: S,
+) -> mpsc::Receiver<Result<WatchResponse, Status>>
 where
     S: Stream<Item = Result<WatchRequest, Status>> + Send + Unpin + 'static,
 {
     let (tx, rx) = mpsc::channel(RESPONSES_AHEAD);
     let (stream, changed) = local.open();
-    let feeder = Feeder { core, local, settings, stream, changed, answers: VecDeque::new(), next_watch: 0, progress_at: None, store_next: false };
+    let feeder = Feeder {
+        core,
+        local,
+        settings,
+        stream,
+        changed,
+        answers: VecDeque::new(),
+        next_watch: 0,
+        progress_at: None,
+        store_next: false,
+    };
     tokio::spawn(feeder.run(requests, tx));
     rx
 }
@@ -119,7 +134,12 @@ impl Feeder {
             Some(RequestUnion::CancelRequest(cancel)) => {
                 if self.local.remove(self.stream, cancel.watch_id) {
                     let header = self.core.header(self.core.revision());
-                    let answer = WatchResponse { header: Some(header), watch_id: cancel.watch_id, canceled: true, ..Default::default() };
+                    let answer = WatchResponse {
+                        header: Some(header),
+                        watch_id: cancel.watch_id,
+                        canceled: true,
+                        ..Default::default()
+                    };
                     self.answers.push_back(answer);
                 }
             }
@@ -144,6 +164,11 @@ impl Feeder {
             self.answers.push_back(refuse("etcdserver: mvcc: required revision has been compacted"));
             return;
         }
+        let (no_put, no_delete) = filters(&create.filters);
+        let Ok(keys) = Keys::new(create.key, create.range_end) else {
+            self.answers.push_back(refuse("mvcc: watcher range is empty"));
+            return;
+        };
         let watch = match create.watch_id {
             0 => self.unused_watch(),
             taken if self.local.has(self.stream, taken) => {
@@ -151,11 +176,6 @@ impl Feeder {
                 return;
             }
             chosen => chosen,
-        };
-        let (no_put, no_delete) = filters(&create.filters);
-        let Ok(keys) = Keys::new(create.key, create.range_end) else {
-            self.answers.push_back(refuse("mvcc: watcher range is empty"));
-            return;
         };
         let spec = Spec {
             keys,
@@ -263,7 +283,13 @@ impl Feeder {
             if let Some(compact_revision) = feed.compacted {
                 self.local.remove(self.stream, feed.watch);
                 let header = Some(self.core.header(batch.revision));
-                let gone = WatchResponse { header, watch_id: feed.watch, canceled: true, compact_revision, ..Default::default() };
+                let gone = WatchResponse {
+                    header,
+                    watch_id: feed.watch,
+                    canceled: true,
+                    compact_revision,
+                    ..Default::default()
+                };
                 self.answers.push_back(gone);
                 continue;
             }
