@@ -19,7 +19,8 @@ pub struct ClientRequests {
 
 impl ClientRequests {
     pub(super) fn new(r: &Registry) -> Self {
-        let opts = Opts::new("etcd_server_client_requests_total", "Requests by the version their client names of itself.");
+        let opts =
+            Opts::new("etcd_server_client_requests_total", "Requests by the version their client names of itself.");
         let all = register(r, IntCounterVec::new(opts, &["type", "client_api_version"]));
         let unknown = resolve(&all, "unknown");
         Self { all, unknown, known: RwLock::default() }

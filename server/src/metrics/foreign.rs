@@ -66,7 +66,9 @@ pub(super) fn add_to(f: &mut Families) {
     f.single("promhttp_metric_handler_requests_in_flight", Kind::Gauge, HELP, 0.0);
     let codes = ["200", "500", "503"].map(|code| (label("code", code), 0.0));
     f.labelled("promhttp_metric_handler_requests_total", Kind::Counter, HELP, codes);
-    for (name, action) in [("etcd_debugging_store_reads_total", "getRecursive"), ("etcd_debugging_store_writes_total", "set")] {
+    for (name, action) in
+        [("etcd_debugging_store_reads_total", "getRecursive"), ("etcd_debugging_store_writes_total", "set")]
+    {
         f.labelled(name, Kind::Counter, HELP, [(label("action", action), 0.0)]);
     }
     f.labelled("go_info", Kind::Gauge, HELP, [(label("version", "none"), 0.0)]);

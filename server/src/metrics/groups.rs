@@ -1,13 +1,15 @@
 //! Counters of the parts of a member, a struct each. Durations are in seconds unless a name says otherwise.
 
-use std::sync::OnceLock;
-
+use keepstone_state::Record;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, exponential_buckets,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, exponential_buckets,
 };
 
 /// Registers one family. Names are constants: one that is wrong or taken twice shows in the first test.
-pub(super) fn register<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, family: prometheus::Result<C>) -> C {
+pub(super) fn register<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    family: prometheus::Result<C>,
+) -> C {
     let family = family.expect("the family's name and labels are well formed");
     registry.register(Box::new(family.clone())).expect("the family is registered once");
     family
@@ -46,7 +48,11 @@ impl Proposals {
     pub(super) fn new(r: &Registry) -> Self {
         Self {
             pending: gauge(r, "etcd_server_proposals_pending", "Requests that wait for their log entry to be applied."),
-            failed: counter(r, "etcd_server_proposals_failed_total", "Requests whose log entry was refused, lost or not applied in time."),
+            failed: counter(
+                r,
+                "etcd_server_proposals_failed_total",
+                "Requests whose log entry was refused, lost or not applied in time.",
+            ),
         }
     }
 }
@@ -75,9 +81,25 @@ impl Disk {
             wal_fsync: disk_time(r, "etcd_disk_wal_fsync_duration_seconds", "Time of one sync of the log."),
             wal_write: disk_time(r, "etcd_disk_wal_write_duration_seconds", "Time of one write to the log."),
             wal_write_bytes: gauge(r, "etcd_disk_wal_write_bytes_total", "Bytes written to the log."),
-            backend_commit: disk_time(r, "etcd_disk_backend_commit_duration_seconds", "Time of one checkpoint of the store."),
-            backend_snapshot: histogram(r, "etcd_disk_backend_snapshot_duration_seconds", "Time of one snapshot of the store.", 0.01, 17),
-            backend_defrag: histogram(r, "etcd_disk_backend_defrag_duration_seconds", "Time of one defragmentation.", 0.1, 13),
+            backend_commit: disk_time(
+                r,
+                "etcd_disk_backend_commit_duration_seconds",
+                "Time of one checkpoint of the store.",
+            ),
+            backend_snapshot: histogram(
+                r,
+                "etcd_disk_backend_snapshot_duration_seconds",
+                "Time of one snapshot of the store.",
+                0.01,
+                17,
+            ),
+            backend_defrag: histogram(
+                r,
+                "etcd_disk_backend_defrag_duration_seconds",
+                "Time of one defragmentation.",
+                0.1,
+                13,
+            ),
             defrag_inflight: gauge(r, "etcd_disk_defrag_inflight", "1 while a defragmentation runs."),
         }
     }
@@ -119,16 +141,52 @@ impl Mvcc {
             puts: counter(r, "etcd_mvcc_put_total", "Puts this member has applied."),
             deletes: counter(r, "etcd_mvcc_delete_total", "Deletes this member has applied."),
             txns: counter(r, "etcd_mvcc_txn_total", "Transactions this member has applied."),
-            put_bytes: gauge(r, "etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes of keys and values put at this member."),
+            put_bytes: gauge(
+                r,
+                "etcd_debugging_mvcc_total_put_size_in_bytes",
+                "Bytes of keys and values put at this member.",
+            ),
             events: counter(r, "etcd_debugging_mvcc_events_total", "Events this member has sent."),
             hash: histogram(r, "etcd_mvcc_hash_duration_seconds", "Time of hashing the whole store.", 0.01, 15),
-            hash_rev: histogram(r, "etcd_mvcc_hash_rev_duration_seconds", "Time of hashing the keys up to a revision.", 0.01, 15),
-            compacted_keys: counter(r, "etcd_debugging_mvcc_db_compaction_keys_total", "Revisions removed by compaction."),
-            last_compaction: gauge(r, "etcd_debugging_mvcc_db_compaction_last", "Unix time of the last compaction, 0 since the start."),
+            hash_rev: histogram(
+                r,
+                "etcd_mvcc_hash_rev_duration_seconds",
+                "Time of hashing the keys up to a revision.",
+                0.01,
+                15,
+            ),
+            compacted_keys: counter(
+                r,
+                "etcd_debugging_mvcc_db_compaction_keys_total",
+                "Revisions removed by compaction.",
+            ),
+            last_compaction: gauge(
+                r,
+                "etcd_debugging_mvcc_db_compaction_last",
+                "Unix time of the last compaction, 0 since the start.",
+            ),
             compaction_pause: histogram(r, pause, "Time of one step of compacting the store.", 1.0, 13),
             compaction_total: histogram(r, total, "Time of compacting the store.", 100.0, 14),
             index_compaction_pause: histogram(r, index, "Time the key index was held by a compaction.", 0.5, 14),
         }
+    }
+}
+
+impl Mvcc {
+    /// Counts what a run of entries changed: each put, each key deleted, and the bytes put.
+    pub fn changed(&self, records: &[Record]) {
+        let (mut puts, mut deletes, mut bytes) = (0, 0, 0);
+        for record in records {
+            if record.tombstone {
+                deletes += 1;
+            } else {
+                puts += 1;
+                bytes += record.kv.key().len() + record.kv.value().len();
+            }
+        }
+        self.puts.inc_by(puts);
+        self.deletes.inc_by(deletes);
+        self.put_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 
@@ -149,92 +207,12 @@ impl Leases {
             granted: counter(r, "etcd_debugging_lease_granted_total", "Leases granted."),
             revoked: counter(r, "etcd_debugging_lease_revoked_total", "Leases revoked."),
             renewed: counter(r, "etcd_debugging_lease_renewed_total", "Keepalives this member answered as leader."),
-            expired: counter(r, "etcd_debugging_server_lease_expired_total", "Leases this member let expire as leader."),
+            expired: counter(
+                r,
+                "etcd_debugging_server_lease_expired_total",
+                "Leases this member let expire as leader.",
+            ),
             ttl: histogram(r, "etcd_debugging_lease_ttl_total", "Times to live of leases, in seconds.", 1.0, 24),
-        }
-    }
-}
-
-/// The member as a voter and a reader.
-#[derive(Debug)]
-pub struct Server {
-    pub leader_changes: IntCounter,
-    pub heartbeat_failures: IntCounter,
-    pub slow_applies: IntCounter,
-    pub slow_read_indexes: IntCounter,
-    pub failed_read_indexes: IntCounter,
-    /// 1 while a snapshot is taken over.
-    pub snapshot_applies: IntGauge,
-    pub learner_promotions: IntCounter,
-    pub apply: ApplyDurations,
-    range_ok: OnceLock<Histogram>,
-    range_failed: OnceLock<Histogram>,
-    ranges: HistogramVec,
-    learner_promotion_failures: IntCounterVec,
-}
-
-impl Server {
-    pub(super) fn new(r: &Registry) -> Self {
-        let ranges = doubling("etcd_server_range_duration_seconds", "Time of reading one range.", 0.0001, 20);
-        let failures = Opts::new("etcd_server_learner_promote_failures", "Promotions this member refused as leader.");
-        let slow_reads = "Reads that waited long for this member to catch up, or too long.";
-        Self {
-            leader_changes: counter(r, "etcd_server_leader_changes_seen_total", "Changes of leader this member has seen."),
-            heartbeat_failures: counter(r, "etcd_server_heartbeat_send_failures_total", "Heartbeats this member sent late as leader."),
-            slow_applies: counter(r, "etcd_server_slow_apply_total", "Requests that took long to apply."),
-            slow_read_indexes: counter(r, "etcd_server_slow_read_indexes_total", slow_reads),
-            failed_read_indexes: counter(r, "etcd_server_read_indexes_failed_total", "Reads refused because leadership was not confirmed."),
-            snapshot_applies: gauge(r, "etcd_server_snapshot_apply_in_progress_total", "1 while a snapshot from the leader is taken over."),
-            learner_promotions: counter(r, "etcd_server_learner_promote_successes", "Learners this member promoted as leader."),
-            apply: ApplyDurations::new(r),
-            range_ok: OnceLock::new(),
-            range_failed: OnceLock::new(),
-            ranges: register(r, HistogramVec::new(ranges, &["success"])),
-            learner_promotion_failures: register(r, IntCounterVec::new(failures, &["Reason"])),
-        }
-    }
-
-    /// One range took so long.
-    pub fn range_took(&self, success: bool, seconds: f64) {
-        let (slot, label) = if success { (&self.range_ok, "true") } else { (&self.range_failed, "false") };
-        slot.get_or_init(|| self.ranges.with_label_values(&[label])).observe(seconds);
-    }
-
-    /// This member refused a promotion as leader.
-    pub fn promotion_failed(&self, reason: &str) {
-        self.learner_promotion_failures.with_label_values(&[reason]).inc();
-    }
-}
-
-/// How long requests take to apply, by what they ask for.
-#[derive(Debug)]
-pub struct ApplyDurations {
-    all: HistogramVec,
-    slots: [[OnceLock<Histogram>; 2]; OPS.len()],
-}
-
-/// What a log entry may ask for, by the names etcd prints.
-const OPS: [&str; 29] = [
-    "Range", "Put", "DeleteRange", "Txn", "Compaction", "LeaseGrant", "LeaseRevoke", "LeaseCheckpoint", "Alarm",
-    "Authenticate", "AuthEnable", "AuthDisable", "AuthStatus", "AuthUserAdd", "AuthUserDelete", "AuthUserGet",
-    "AuthUserList", "AuthUserChangePassword", "AuthUserGrantRole", "AuthUserRevokeRole", "AuthRoleAdd",
-    "AuthRoleDelete", "AuthRoleGet", "AuthRoleList", "AuthRoleGrantPermission", "AuthRoleRevokePermission",
-    "ClusterVersionSet", "ClusterMemberAttrSet", "DowngradeInfoSet",
-];
-
-impl ApplyDurations {
-    fn new(r: &Registry) -> Self {
-        let opts = doubling("etcd_server_apply_duration_seconds", "Time of applying one request.", 0.0001, 20);
-        let slots = std::array::from_fn(|_| [OnceLock::new(), OnceLock::new()]);
-        Self { all: register(r, HistogramVec::new(opts, &["version", "op", "success"])), slots }
-    }
-
-    /// One request took so long. `op` is etcd's name of it ("Put", "LeaseGrant"); others are counted as "unknown".
-    pub fn observe(&self, op: &str, success: bool, seconds: f64) {
-        let resolve = |op: &str| self.all.with_label_values(&["v3", op, if success { "true" } else { "false" }]);
-        match OPS.iter().position(|known| *known == op) {
-            Some(n) => self.slots[n][usize::from(success)].get_or_init(|| resolve(op)).observe(seconds),
-            None => resolve("unknown").observe(seconds),
         }
     }
 }
@@ -256,7 +234,13 @@ impl Snapshots {
         let save = "etcd_debugging_snap_save_total_duration_seconds";
         let encode = "etcd_debugging_snap_save_marshalling_duration_seconds";
         Self {
-            db_save: histogram(r, "etcd_snap_db_save_total_duration_seconds", "Time of saving a received snapshot.", 0.1, 10),
+            db_save: histogram(
+                r,
+                "etcd_snap_db_save_total_duration_seconds",
+                "Time of saving a received snapshot.",
+                0.1,
+                10,
+            ),
             db_fsync: disk_time(r, "etcd_snap_db_fsync_duration_seconds", "Time of syncing a received snapshot."),
             save: disk_time(r, save, "Time of saving a snapshot."),
             encode: disk_time(r, encode, "Time of encoding a snapshot."),
@@ -276,7 +260,10 @@ pub struct Health {
 
 impl Health {
     pub(super) fn new(r: &Registry) -> Self {
-        let results = Opts::new("etcd_server_healthcheck", "1 for a check that passed when it was last made, 0 for one that failed.");
+        let results = Opts::new(
+            "etcd_server_healthcheck",
+            "1 for a check that passed when it was last made, 0 for one that failed.",
+        );
         let counts = Opts::new("etcd_server_healthchecks_total", "Checks made, by their outcome.");
         Self {
             successes: counter(r, "etcd_server_health_success", "Requests of /health that found the member healthy."),

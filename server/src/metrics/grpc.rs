@@ -34,10 +34,8 @@ pub(super) const CODES: [&str; 17] = [
 ];
 
 /// Methods of gRPC's own health service, and whether they answer with a stream.
-const HEALTH: (&str, [(&str, Kind); 3]) = (
-    "grpc.health.v1.Health",
-    [("Check", Kind::Unary), ("List", Kind::Unary), ("Watch", Kind::ServerStream)],
-);
+const HEALTH: (&str, [(&str, Kind); 3]) =
+    ("grpc.health.v1.Health", [("Check", Kind::Unary), ("List", Kind::Unary), ("Watch", Kind::ServerStream)]);
 
 /// Who may send more than one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +182,8 @@ impl Vectors {
 
 /// Service, method and kind of everything that may be called.
 fn methods() -> Vec<(String, String, Kind)> {
-    let files = FileDescriptorSet::decode(keepstone_proto::FILE_DESCRIPTOR_SET).expect("the build wrote the descriptors");
+    let files =
+        FileDescriptorSet::decode(keepstone_proto::FILE_DESCRIPTOR_SET).expect("the build wrote the descriptors");
     let mut all = Vec::new();
     for file in &files.file {
         for service in &file.service {

@@ -6,11 +6,12 @@
 
 mod client;
 mod foreign;
-mod grpc;
 mod groups;
+mod grpc;
 mod network;
 mod observed;
 mod process;
+mod server;
 mod text;
 
 use std::sync::{Arc, OnceLock};
@@ -18,12 +19,13 @@ use std::sync::{Arc, OnceLock};
 use prometheus::Registry;
 
 pub use client::ClientRequests;
+pub use groups::{Disk, Health, Leases, Mvcc, Proposals, Snapshots};
 pub use grpc::{GrpcMethod, GrpcMethods};
-pub use groups::{ApplyDurations, Disk, Health, Leases, Mvcc, Proposals, Server, Snapshots};
 pub use network::{Network, Peer};
 pub use observed::{ActiveAlarm, Feature, Observed};
 pub use process::Process;
 pub use prometheus::{Histogram, IntCounter, IntGauge};
+pub use server::{ApplyDurations, Server};
 
 use text::Families;
 

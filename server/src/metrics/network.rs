@@ -68,7 +68,11 @@ impl Network {
     pub(super) fn new(r: &Registry) -> Self {
         let (to, from, pair) = (&["To"], &["From"], &["Local", "Remote"]);
         Self {
-            client_received: counter(r, "etcd_network_client_grpc_received_bytes_total", "Bytes received from gRPC clients."),
+            client_received: counter(
+                r,
+                "etcd_network_client_grpc_received_bytes_total",
+                "Bytes received from gRPC clients.",
+            ),
             client_sent: counter(r, "etcd_network_client_grpc_sent_bytes_total", "Bytes sent to gRPC clients."),
             stream_failures: counters(
                 r,
@@ -80,12 +84,39 @@ impl Network {
             disconnected: counters(r, "etcd_network_disconnected_peers_total", "Connections lost to a member.", pair),
             sent: counters(r, "etcd_network_peer_sent_bytes_total", "Bytes sent to a member.", to),
             received: counters(r, "etcd_network_peer_received_bytes_total", "Bytes received from a member.", from),
-            send_failures: counters(r, "etcd_network_peer_sent_failures_total", "Messages to a member that failed.", to),
-            receive_failures: counters(r, "etcd_network_peer_received_failures_total", "Messages from a member that failed.", from),
-            round_trip: durations(r, "etcd_network_peer_round_trip_time_seconds", "Round trips to a member.", 0.0001, 16, "To"),
+            send_failures: counters(
+                r,
+                "etcd_network_peer_sent_failures_total",
+                "Messages to a member that failed.",
+                to,
+            ),
+            receive_failures: counters(
+                r,
+                "etcd_network_peer_received_failures_total",
+                "Messages from a member that failed.",
+                from,
+            ),
+            round_trip: durations(
+                r,
+                "etcd_network_peer_round_trip_time_seconds",
+                "Round trips to a member.",
+                0.0001,
+                16,
+                "To",
+            ),
             snapshots_sent: counters(r, "etcd_network_snapshot_send_success", "Snapshots sent to a member.", to),
-            snapshots_sending: gauges(r, "etcd_network_snapshot_send_inflights_total", "Snapshots being sent to a member.", to),
-            snapshot_send_failures: counters(r, "etcd_network_snapshot_send_failures", "Snapshots not sent to a member.", to),
+            snapshots_sending: gauges(
+                r,
+                "etcd_network_snapshot_send_inflights_total",
+                "Snapshots being sent to a member.",
+                to,
+            ),
+            snapshot_send_failures: counters(
+                r,
+                "etcd_network_snapshot_send_failures",
+                "Snapshots not sent to a member.",
+                to,
+            ),
             snapshot_send: durations(
                 r,
                 "etcd_network_snapshot_send_total_duration_seconds",
@@ -94,7 +125,12 @@ impl Network {
                 10,
                 "To",
             ),
-            snapshots_received: counters(r, "etcd_network_snapshot_receive_success", "Snapshots received from a member.", from),
+            snapshots_received: counters(
+                r,
+                "etcd_network_snapshot_receive_success",
+                "Snapshots received from a member.",
+                from,
+            ),
             snapshots_receiving: gauges(
                 r,
                 "etcd_network_snapshot_receive_inflights_total",

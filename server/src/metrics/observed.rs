@@ -72,9 +72,24 @@ impl Observed {
         f.single("etcd_server_has_leader", Kind::Gauge, "1 if this member knows a leader.", flag(self.has_leader));
         f.single("etcd_server_is_leader", Kind::Gauge, "1 if this member leads.", flag(self.is_leader));
         f.single("etcd_server_is_learner", Kind::Gauge, "1 if this member has no vote yet.", flag(self.is_learner));
-        f.single("etcd_server_proposals_committed_total", Kind::Gauge, "The last committed log index.", self.committed as f64);
-        f.single("etcd_server_proposals_applied_total", Kind::Gauge, "The last applied log index.", self.applied as f64);
-        f.single("etcd_server_quota_backend_bytes", Kind::Gauge, "Bytes of data that raise NOSPACE.", self.quota as f64);
+        f.single(
+            "etcd_server_proposals_committed_total",
+            Kind::Gauge,
+            "The last committed log index.",
+            self.committed as f64,
+        );
+        f.single(
+            "etcd_server_proposals_applied_total",
+            Kind::Gauge,
+            "The last applied log index.",
+            self.applied as f64,
+        );
+        f.single(
+            "etcd_server_quota_backend_bytes",
+            Kind::Gauge,
+            "Bytes of data that raise NOSPACE.",
+            self.quota as f64,
+        );
         let features = self.features.iter().map(|feature| {
             let labels = [label("name", feature.name), label("stage", feature.stage)].join(",");
             (labels, flag(feature.enabled))

@@ -38,7 +38,8 @@ fn used(options: Options) -> Arc<Metrics> {
 fn every_family_of_etcd_is_there_with_its_type() {
     let shown = types(&used(Options { foreign: true, extensive: true }).render());
     let mut wanted = ETCD.lines().map(|line| line.split_once(' ').expect("name and type"));
-    let wrong: Vec<_> = wanted.by_ref().filter(|(name, kind)| shown.get(*name).map(String::as_str) != Some(kind)).collect();
+    let wrong: Vec<_> =
+        wanted.by_ref().filter(|(name, kind)| shown.get(*name).map(String::as_str) != Some(kind)).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
     assert!(shown.contains_key("grpc_server_handling_seconds"));
 }
@@ -48,7 +49,8 @@ fn what_only_etcd_has_is_off_by_default() {
     let shown = types(&used(Options::default()).render());
     let missing = ETCD.lines().filter_map(|line| line.split_once(' ')).filter(|(name, _)| !shown.contains_key(*name));
     let belongs_to_etcd = |name: &str| {
-        let prefixes = ["go_", "promhttp_", "etcd_grpc_proxy_", "etcd_debugging_store_", "etcd_debugging_disk_backend_commit_"];
+        let prefixes =
+            ["go_", "promhttp_", "etcd_grpc_proxy_", "etcd_debugging_store_", "etcd_debugging_disk_backend_commit_"];
         prefixes.iter().any(|prefix| name.starts_with(prefix)) || name == "etcd_server_go_version"
     };
     for (name, _) in missing {
@@ -171,6 +173,20 @@ fn peers_and_learners_show_once_there_are_some() {
     has(&text, "etcd_network_snapshot_send_success{To=\"ab\"} 1");
     has(&text, "etcd_network_server_stream_failures_total{API=\"watch\",Type=\"receive\"} 1");
     has(&text, "etcd_server_learner_promote_failures{Reason=\"not ready\"} 1");
+}
+
+#[test]
+fn changes_are_counted_by_key() {
+    use keepstone_proto::{KeyValue, KeyValueParts};
+    use keepstone_state::{Record, Revision};
+
+    let metrics = Metrics::new(Options::default());
+    let record = |main, tombstone, value: &'static [u8]| {
+        let parts = KeyValueParts { key: b"key", value, ..Default::default() };
+        Record { at: Revision::new(main, 0), tombstone, prev: None, kv: KeyValue::new(&parts) }
+    };
+    metrics.mvcc.changed(&[record(2, false, b"value"), record(3, false, b""), record(4, true, b"")]);
+    assert_eq!((metrics.mvcc.puts.get(), metrics.mvcc.deletes.get(), metrics.mvcc.put_bytes.get()), (2, 1, 11));
 }
 
 #[test]

@@ -36,7 +36,13 @@ impl Families {
 
     /// A family with one value per set of labels, given as they are printed: `name="a",stage="b"`. A family without
     /// values is left out, as Go's client does.
-    pub(super) fn labelled(&mut self, name: &str, kind: Kind, help: &str, values: impl IntoIterator<Item = (String, f64)>) {
+    pub(super) fn labelled(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        help: &str,
+        values: impl IntoIterator<Item = (String, f64)>,
+    ) {
         let mut text = head(name, kind, help);
         let before = text.len();
         for (labels, value) in values {

@@ -165,7 +165,9 @@ fn with_metadata<T>(message: T, headers: &HeaderMap) -> tonic::Request<T> {
     let metadata: &mut MetadataMap = request.metadata_mut();
     for (name, value) in headers {
         let Some(name) = name.as_str().strip_prefix("grpc-metadata-") else { continue };
-        if let (Ok(name), Ok(value)) = (name.parse::<AsciiMetadataKey>(), AsciiMetadataValue::try_from(value.as_bytes())) {
+        if let (Ok(name), Ok(value)) =
+            (name.parse::<AsciiMetadataKey>(), AsciiMetadataValue::try_from(value.as_bytes()))
+        {
             metadata.append(name, value);
         }
     }

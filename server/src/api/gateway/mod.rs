@@ -18,8 +18,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::any;
+use http::{StatusCode, header};
 use tower::ServiceExt as _;
 
 use super::grpc::Grpc;
@@ -34,10 +35,12 @@ pub fn router(grpc: &Arc<Grpc>, max_request_bytes: usize) -> Router {
     let limit = JSON_BYTES_PER_BYTE * (max_request_bytes + GRPC_OVERHEAD_BYTES);
     let methods = routes::all(&Gate::new(grpc.clone(), limit));
     let entry = move |request: Request| enter(methods.clone(), limit, request);
-    Router::new()
-        .route("/v3", any(|| async { Redirect::temporary("/v3/") }))
-        .route("/v3/", any(entry.clone()))
-        .route("/v3/{*method}", any(entry))
+    Router::new().route("/v3", any(moved)).route("/v3/", any(entry.clone())).route("/v3/{*method}", any(entry))
+}
+
+async fn moved() -> impl axum::response::IntoResponse {
+    let text = Html("<a href=\"/v3/\">Temporary Redirect</a>.\n\n");
+    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "/v3/")], text)
 }
 
 /// Anything under `/v3/`, called plainly or as a websocket.

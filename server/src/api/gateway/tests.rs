@@ -31,7 +31,11 @@ impl Kv for Fake {
             b"" => Err(Status::invalid_argument("etcdserver: key is not provided")),
             b"secret" if token.is_none() => Err(Status::unauthenticated("etcdserver: invalid auth token")),
             b"slow" => std::future::pending().await,
-            _ => Ok(Reply::new(RangeResponse { header: header(token.unwrap_or(0)), count: request.limit, ..Default::default() })),
+            _ => Ok(Reply::new(RangeResponse {
+                header: header(token.unwrap_or(0)),
+                count: request.limit,
+                ..Default::default()
+            })),
         }
     }
 
@@ -51,7 +55,11 @@ impl Kv for Fake {
 
     async fn txn(&self, request: tonic::Request<TxnRequest>) -> Result<Reply<TxnResponse>, Status> {
         let request = request.into_inner();
-        Ok(Reply::new(TxnResponse { header: header(request.compare.len() as i64), succeeded: true, ..Default::default() }))
+        Ok(Reply::new(TxnResponse {
+            header: header(request.compare.len() as i64),
+            succeeded: true,
+            ..Default::default()
+        }))
     }
 
     async fn compact(&self, _: tonic::Request<CompactionRequest>) -> Result<Reply<CompactionResponse>, Status> {
@@ -63,7 +71,10 @@ impl Kv for Fake {
 impl Watch for Fake {
     type WatchStream = Replies<WatchResponse>;
 
-    async fn watch(&self, request: tonic::Request<Streaming<WatchRequest>>) -> Result<Reply<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: tonic::Request<Streaming<WatchRequest>>,
+    ) -> Result<Reply<Self::WatchStream>, Status> {
         let answers = request.into_inner().map(|request| {
             let request = request?.request_union;
             let key = match request {
@@ -187,6 +198,7 @@ async fn messages_are_read_and_written_as_protojson_does() {
         (r#"{"key":"Zm9v","limit":"3"}"#, r#"{"header":{},"count":"3"}"#),
         (r#"{"key":"Zm9v","limit":3,"bogus":{"a":[null]},"range_end":null}"#, r#"{"header":{},"count":"3"}"#),
         (r#"{"key":"Zm9v","rangeEnd":"AA==","sort_order":"DESCEND","sortTarget":3}"#, r#"{"header":{}}"#),
+        (r#"{"key":"Zm9v","limit":1e1}"#, r#"{"header":{},"count":"10"}"#),
         (r#"{"key":"Zm9v"}garbage"#, r#"{"header":{}}"#),
     ] {
         assert_eq!(post("/v3/kv/range", body).await, (200, answer.to_owned()), "{body}");
@@ -216,7 +228,12 @@ async fn errors_have_a_code_and_a_message() {
         ("kv/range", r#""a""#, 400, r#"{"code":3,"message":"proto: syntax error (line 1:1): unexpected token \"a\""}"#),
         ("kv/put", "{}", 429, r#"{"code":8,"message":"etcdserver: mvcc: database space exceeded"}"#),
         ("kv/deleterange", "{}", 503, r#"{"code":14,"message":"etcdserver: no leader"}"#),
-        ("kv/compaction", "{}", 400, r#"{"code":11,"message":"etcdserver: mvcc: required revision has been compacted"}"#),
+        (
+            "kv/compaction",
+            "{}",
+            400,
+            r#"{"code":11,"message":"etcdserver: mvcc: required revision has been compacted"}"#,
+        ),
         ("maintenance/defragment", "{}", 500, r#"{"code":15,"message":"etcdserver: corrupt cluster"}"#),
         ("maintenance/hash", "{}", 500, r#"{"code":2,"message":"anything"}"#),
         ("maintenance/transfer-leadership", "{}", 400, r#"{"code":9,"message":"etcdserver: not leader"}"#),
@@ -227,11 +244,19 @@ async fn errors_have_a_code_and_a_message() {
     ] {
         assert_eq!(post(&format!("/v3/{path}"), body).await, (status, answer.to_owned()), "{path} {body}");
     }
-    for body in [r#"{"key":5}"#, r#"{"key":"!!"}"#, r#"{"limit":"x"}"#, r#"{"limit":1.5}"#] {
-        let (status, answer) = post("/v3/kv/range", body).await;
-        assert_eq!(status, 400, "{body}");
-        assert!(answer.starts_with(r#"{"code":3,"message":"proto: "#), "{answer}");
+    for (body, wrong) in [
+        (r#"{"key":5}"#, "key: 5"),
+        (r#"{"key":"!!"}"#, r#"key: \"!!\""#),
+        (r#"{"limit":"x"}"#, r#"limit: \"x\""#),
+        (r#"{"limit":1.5}"#, "limit: 1.5"),
+        (r#"{"limit":99999999999999999999}"#, "limit: 1e+20"),
+    ] {
+        let answer = format!(r#"{{"code":3,"message":"proto: invalid value for field {wrong}"}}"#);
+        assert_eq!(post("/v3/kv/range", body).await, (400, answer), "{body}");
     }
+    let nested = r#"{"success":[{"requestPut":{"key":"YQ=="}},{"requestPut":{"lease":true}}]}"#;
+    let answer = r#"{"code":3,"message":"proto: invalid value for field success[1].requestPut.lease: true"}"#;
+    assert_eq!(post("/v3/kv/txn", nested).await, (400, answer.to_owned()));
     for method in ["GET", "PUT"] {
         let (status, _, body) = send(method, "/v3/kv/range", &[], "").await;
         assert_eq!((status.as_u16(), body.as_str()), (501, r#"{"code":12,"message":"Method Not Allowed"}"#));
@@ -284,7 +309,10 @@ async fn streams_are_lines_of_results() {
     let response = respond("POST", "/v3/watch", &[], Body::from(bad)).await;
     assert_eq!(lines(response, 2).await[1], r#"{"error":{"code":7,"message":"etcdserver: permission denied"}}"#);
     let (status, _, body) = send("POST", "/v3/watch", &[], r#"{"create_request":{"key":"YmFk"}}"#).await;
-    assert_eq!((status.as_u16(), body.as_str()), (403, "{\"error\":{\"code\":7,\"message\":\"etcdserver: permission denied\"}}\n"));
+    assert_eq!(
+        (status.as_u16(), body.as_str()),
+        (403, "{\"error\":{\"code\":7,\"message\":\"etcdserver: permission denied\"}}\n")
+    );
 }
 
 /// A watcher's client sends one request, waits for the answer, then sends the next on the same body.
@@ -306,7 +334,10 @@ async fn requests_may_follow_answers() {
 #[tokio::test]
 async fn a_stream_that_fails_says_so_in_its_last_line() {
     let (status, _, body) = send("POST", "/v3/maintenance/snapshot", &[], "{}").await;
-    assert_eq!((status.as_u16(), body.as_str()), (400, "{\"error\":{\"code\":3,\"message\":\"etcdserver: user name is empty\"}}\n"));
+    assert_eq!(
+        (status.as_u16(), body.as_str()),
+        (400, "{\"error\":{\"code\":3,\"message\":\"etcdserver: user name is empty\"}}\n")
+    );
     let (status, _, body) = send("POST", "/v3/maintenance/snapshot", &[("authorization", "x")], "{}").await;
     assert_eq!(status.as_u16(), 200);
     let wanted = "{\"result\":{\"remaining_bytes\":\"1\"}}\n{\"error\":{\"code\":14,\"message\":\"etcdserver: server stopped\"}}\n";
@@ -321,7 +352,8 @@ async fn calls_are_counted_as_grpc() {
     let router = router(&grpc(&metrics), 1 << 20);
     let request = Request::post("/v3/kv/range").body(Body::from("{}")).expect("a request");
     router.clone().oneshot(request).await.expect("infallible");
-    let request = Request::post("/v3/watch").body(Body::from(r#"{"create_request":{"key":"YQ=="}}"#)).expect("a request");
+    let request =
+        Request::post("/v3/watch").body(Body::from(r#"{"create_request":{"key":"YQ=="}}"#)).expect("a request");
     drop(router.oneshot(request).await.expect("infallible"));
     let text = metrics.render();
     for line in [
@@ -383,7 +415,10 @@ mod websocket {
     async fn each_message_is_a_request_and_each_line_a_message() {
         let (mut stream, head) = open("/v3/watch", "").await;
         assert!(head.starts_with("http/1.1 101 "), "{head}");
-        for (key, answer) in [("Zm9v", r#"{"result":{"watch_id":"3","created":true}}"#), ("YQ==", r#"{"result":{"watch_id":"1","created":true}}"#)] {
+        for (key, answer) in [
+            ("Zm9v", r#"{"result":{"watch_id":"3","created":true}}"#),
+            ("YQ==", r#"{"result":{"watch_id":"1","created":true}}"#),
+        ] {
             let request = frame(&format!(r#"{{"create_request":{{"key":"{key}"}}}}"#));
             stream.write_all(&request).await.expect("sent");
             assert_eq!(read_frame(&mut stream).await, (1, answer.to_owned()));

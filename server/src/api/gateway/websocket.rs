@@ -44,7 +44,8 @@ pub(super) async fn bridge(methods: Router, limit: usize, request: Request) -> R
 /// cookie.
 fn inner_headers(outer: &HeaderMap) -> HeaderMap {
     let text = |name| outer.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let of_protocol = text(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.split_once("Bearer,")).map(|(_, token)| token);
+    let of_protocol =
+        text(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.split_once("Bearer,")).map(|(_, token)| token);
     let cookies = text(header::COOKIE).into_iter().flat_map(|value| value.split(';'));
     let of_cookie = cookies.filter_map(|pair| pair.trim().strip_prefix("token=")).next();
     let mut inner = HeaderMap::new();

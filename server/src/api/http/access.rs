@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn the_old_prefix_keeps_its_query() {
-        let mut request = Request::builder().uri("http://h/v3beta/kv/range?a=b").body(Body::empty()).expect("a request");
+        let mut request =
+            Request::builder().uri("http://h/v3beta/kv/range?a=b").body(Body::empty()).expect("a request");
         modernize(&mut request);
         assert_eq!(request.uri(), "http://h/v3/kv/range?a=b");
         let mut request = Request::builder().uri("/v3betas").body(Body::empty()).expect("a request");

@@ -101,7 +101,10 @@ async fn a_healthy_member_answers_as_etcd_does() {
         ("/livez/serializable_read?verbose&exclude=serializable_read", "[+]serializable_read ok\nok\n"),
         ("/readyz", "ok\n"),
         ("/readyz?verbose", all),
-        ("/readyz?verbose&exclude=linearizable_read&exclude=non_learner", "[+]data_corruption ok\n[+]serializable_read ok\nok\n"),
+        (
+            "/readyz?verbose&exclude=linearizable_read&exclude=non_learner",
+            "[+]data_corruption ok\n[+]serializable_read ok\nok\n",
+        ),
         ("/readyz/data_corruption", "ok\n"),
         ("/readyz/linearizable_read?verbose", "[+]linearizable_read ok\nok\n"),
         ("/version", r#"{"etcdserver":"3.6.16","etcdcluster":"3.6.0","storage":"3.6.0"}"#),
@@ -198,7 +201,8 @@ async fn peers_are_told_who_is_there() {
     let (status, headers, body) = send(peer_routes(Arc::new(Fake::well())), "GET", "/members", &[]).await;
     assert_eq!(status, 200);
     assert_eq!(headers["x-etcd-cluster-id"], "babc");
-    let row = r#"{"id":7,"peerURLs":["http://127.0.0.1:2380"],"name":"default","clientURLs":["http://127.0.0.1:2379"]}"#;
+    let row =
+        r#"{"id":7,"peerURLs":["http://127.0.0.1:2380"],"name":"default","clientURLs":["http://127.0.0.1:2379"]}"#;
     assert_eq!(body, format!("[{row}]\n"));
 }
 
@@ -220,7 +224,8 @@ async fn unknown_hosts_are_told_what_to_do() {
 
 #[tokio::test]
 async fn browsers_are_told_who_may_read() {
-    let allow = |headers: &HeaderMap| headers.get("access-control-allow-origin").map(|v| v.to_str().expect("text").to_owned());
+    let allow =
+        |headers: &HeaderMap| headers.get("access-control-allow-origin").map(|v| v.to_str().expect("text").to_owned());
     let open = || guarded(Allowed::Everyone, Allowed::Everyone);
     let (status, headers, body) = send(open(), "OPTIONS", "/v3/kv/range", &[]).await;
     assert_eq!((status.as_u16(), body.as_str()), (200, ""));
