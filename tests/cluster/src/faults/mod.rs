@@ -1,0 +1,4 @@
+//! Stub
+pub async fn run(_only: &str) -> anyhow::Result<String> {
+    Ok(String::new())
+}

@@ -1,0 +1,46 @@
+//! `keepstone-cluster-tests PART`: runs a part with the budget asked for, and prints one line.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use keepstone_cluster_tests::{faults, kills, power};
+
+#[derive(Parser)]
+#[command(about = "Members under kills, power loss and failing disks")]
+struct Args {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// SIGKILL under load.
+    Kills {
+        #[arg(long, default_value_t = 30)]
+        count: u32,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Disks as a loss of power may leave them.
+    PowerLoss {
+        #[arg(long, default_value_t = 12)]
+        states: u32,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Full and failing disks, damaged and foreign directories.
+    Faults {
+        /// Only cases whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Args::parse().part {
+        Part::Kills { count, seed } => println!("kills: seed {seed}: {}", kills::run(count, seed).await?),
+        Part::PowerLoss { states, seed } => println!("power-loss: seed {seed}: {}", power::run(states, seed).await?),
+        Part::Faults { only } => println!("faults: {}", faults::run(&only).await?),
+    }
+    Ok(())
+}
