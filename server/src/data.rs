@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 use keepstone_state::{MemberId, Restore, RestoreError, State};
-use keepstone_store::{Opened, RecordStore, SledOptions, SledStore, StoreError};
+use keepstone_store::{DiskOptions, DiskStore, Opened, RecordStore, StoreError};
 use keepstone_wal::{RealDisk, Wal, WalError};
 use sha1::{Digest, Sha1};
 
@@ -136,7 +136,11 @@ fn make_dir(path: &Path) -> Result<(), DataError> {
 ///
 /// # Errors
 /// [`DataError`]; what `found` refuses comes back as it is.
-pub fn open_log<E>(paths: &Paths, options: keepstone_wal::Options, found: impl FnOnce() -> Result<(Identity, [u8; 16]), E>) -> Result<Log, E>
+pub fn open_log<E>(
+    paths: &Paths,
+    options: keepstone_wal::Options,
+    found: impl FnOnce() -> Result<(Identity, [u8; 16]), E>,
+) -> Result<Log, E>
 where
     E: From<DataError>,
 {
@@ -155,12 +159,14 @@ where
         return Ok(Log { wal, identity, incarnation, founded: false });
     }
     if paths.store.exists() {
-        let why = format!("it is empty, but {} holds state; is --wal-dir the one this member had?", paths.store.display());
+        let why =
+            format!("it is empty, but {} holds state; is --wal-dir the one this member had?", paths.store.display());
         return Err(DataError::Identity { path: paths.log.clone(), why }.into());
     }
     let (identity, incarnation) = found()?;
     let (done, saved) = std::sync::mpsc::channel();
-    wal.save_meta(encode_identity(identity, incarnation), Box::new(move |result| drop(done.send(result)))).map_err(DataError::from)?;
+    wal.save_meta(encode_identity(identity, incarnation), Box::new(move |result| drop(done.send(result))))
+        .map_err(DataError::from)?;
     let saved = saved.recv().unwrap_or_else(|_| Err(io::Error::other("the log closed")));
     saved.map_err(|source| DataError::Directory { path: paths.log.clone(), source })?;
     Ok(Log { wal, identity, incarnation, founded: true })
@@ -187,7 +193,7 @@ pub struct Checkpoint {
 /// [`DataError`] when the store can't be read, is another member's, or ends before the log begins.
 pub fn open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Checkpoint, DataError> {
     make_dir(&paths.store)?;
-    let store = SledStore::open(&paths.store, &SledOptions::default())?;
+    let store = DiskStore::open(&paths.store, &DiskOptions::default())?;
     let options = keepstone_store::Options { cache_bytes, dirty_limit_bytes: DIRTY_LIMIT_BYTES, ..Default::default() };
     let (records, opened) = RecordStore::open(Arc::new(store), options)?;
     let applied = read_applied(paths, &opened)?;

@@ -143,7 +143,13 @@ impl Feeder {
                     self.answers.push_back(answer);
                 }
             }
-            Some(RequestUnion::ProgressRequest(_)) => self.progress_at = Some(self.core.revision()),
+            Some(RequestUnion::ProgressRequest(_)) => {
+                // Whether it is answered at all is decided now: not if nobody watches or somebody lags.
+                let at_least = self.core.revision();
+                if self.local.progress(self.stream, at_least) != Progress::Never {
+                    self.progress_at = Some(at_least);
+                }
+            }
             None => {}
         }
     }
