@@ -1,1 +1,77 @@
-fn main() {}
+//! `cargo xtask …`: the tests, the long proofs, the comparison with etcd and the binary to ship.
+//!
+//! It only starts programs and judges how they end. It installs nothing outside the target directory.
+
+mod bench;
+mod build;
+mod cluster;
+mod dist;
+mod elf;
+mod go;
+mod isolated;
+mod member;
+mod part;
+mod place;
+mod prove;
+mod responder;
+mod run;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::place::Place;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Work on Keepstone")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the tests: all parts, or those named, with what they need built first.
+    Test(test::Args),
+    /// Run the long proofs that are named; without a name, list them.
+    Prove {
+        /// Names from the list.
+        parts: Vec<String>,
+    },
+    /// Compare with etcd, side by side: `bench [compare|memory] [keepstone-bench's arguments]`.
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Build the static binary, target/dist/keepstone.
+    Dist,
+    /// The part of `test static` that runs in a network of its own.
+    #[command(hide = true)]
+    Isolated { binary: PathBuf },
+}
+
+fn main() -> ExitCode {
+    match carry_out(Args::parse().task) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("xtask: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything that was asked for passed.
+fn carry_out(task: Task) -> Result<bool> {
+    let place = Place::find()?;
+    match task {
+        Task::Test(args) => test::run(&place, &args),
+        Task::Prove { parts } => prove::run(&place, &parts),
+        Task::Bench { args } => bench::run(&place, &args).map(|()| true),
+        Task::Dist => dist::run(&place).map(|()| true),
+        Task::Isolated { binary } => isolated::inside(&binary).map(|()| true),
+    }
+}

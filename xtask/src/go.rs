@@ -1,0 +1,95 @@
+//! The parts written in Go: official clients, etcd's own tests, comparisons answer by answer. See tests/conformance.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::member::Member;
+use crate::part::Job;
+use crate::place::Place;
+use crate::run;
+
+/// Builds etcd, its tools and its tests, unless they are there.
+///
+/// # Errors
+/// When there is no Go, or they do not build.
+pub fn tools(job: &Job) -> Result<()> {
+    let mut command = Command::new(job.place.conformance().join("build-tools.sh"));
+    run::to_end(command.arg(job.place.etcd_tools()), job.deadline)
+}
+
+/// `go` in the tests' directory, told which server and which tools to use.
+pub fn go(place: &Place, server: &Path) -> Command {
+    let mut command = Command::new("go");
+    command.current_dir(place.conformance());
+    command.env("KEEPSTONE_BIN", server).env("ETCD_TOOLS", place.etcd_tools());
+    command
+}
+
+/// `go test` of the development build. Always anew: Go would call a run cached although the server changed.
+fn test(job: &Job, package: &str, more: &[(&str, &str)], args: &[&str]) -> Result<()> {
+    let mut command = go(job.place, &job.place.dev("keepstone"));
+    command.envs(more.iter().copied());
+    command.args(["test", "-count=1", "-p", "1", "-parallel", "4", "-timeout", "20m"]).args(args).arg(package);
+    run::to_end(&mut command, job.deadline)
+}
+
+pub fn conformance(job: &Job) -> Result<()> {
+    const SHORT: &[&str] =
+        &["-run", "^Test(PutGetDelete|RangeOptions|Txn|CompareAndSwap|WatchPrefix|LeaseLifecycle|Errors)"];
+    test(job, ".", &[], if job.quick { SHORT } else { &[] })
+}
+
+pub fn differential(job: &Job) -> Result<()> {
+    test(job, "./differential", &[], &[])
+}
+
+pub fn differential_long(job: &Job) -> Result<()> {
+    test(job, "./differential", &[("DIFF_SEEDS", "100")], &["-v"])
+}
+
+pub fn etcdctl(job: &Job) -> Result<()> {
+    test(job, "./etcdctl", &[], &[])
+}
+
+pub fn lease_checkpoint(job: &Job) -> Result<()> {
+    test(job, ".", &[("CONFORMANCE_SLOW", "1")], &["-v", "-run", "^TestLeaseCheckpointKept$"])
+}
+
+/// `etcdctl check perf` measures, so it looks at the release build.
+pub fn check_perf(job: &Job) -> Result<()> {
+    for load in ["s", "m", "l"] {
+        let mut command = go(job.place, &job.place.release("keepstone"));
+        command.env("ETCDCTL_CHECK_PERF", load);
+        command.args(["test", "-count=1", "-v", "-run", "^TestCheckPerf$", "./etcdctl"]);
+        run::to_end(&mut command, job.deadline)?;
+    }
+    Ok(())
+}
+
+pub fn common(job: &Job) -> Result<()> {
+    let mut command = go(job.place, &job.place.dev("keepstone"));
+    run::to_end(command.args(["run", "./common"]), job.deadline)
+}
+
+/// etcd's reader on an etcd's log, which proves the reading, and on what `keepstone wal export` makes of a member's.
+pub fn walread(job: &Job) -> Result<()> {
+    test(job, "./walread", &[], &[])?;
+    let dir = tempfile::tempdir()?;
+    let (data, exported) = (dir.path().join("data"), dir.path().join("exported"));
+    let keepstone = job.place.dev("keepstone");
+    let member = Member::start(&keepstone, &data)?;
+    let etcdctl = job.place.etcd_tools().join("etcdctl");
+    for n in 1..=10 {
+        let mut put = Command::new(&etcdctl);
+        put.args(["--endpoints", &member.url(), "put", &format!("key-{n}"), "value"]);
+        run::to_end(&mut put, job.deadline)?;
+    }
+    member.stop(job.deadline)?;
+    let mut export = Command::new(&keepstone);
+    export.args(["wal", "export"]).arg(&exported).arg("--data-dir").arg(&data);
+    run::to_end(&mut export, job.deadline)?;
+    let exported = exported.to_str().context("a temporary directory that is no text")?;
+    test(job, "./walread", &[("WALREAD_DIR", exported)], &["-v"])
+}

@@ -1,0 +1,77 @@
+//! Proofs that take too long for every change: `cargo xtask prove PART`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::part::{self, Job, Need, Part};
+use crate::place::Place;
+use crate::{build, cluster, go, run};
+
+const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+const DENY_VERSION: &str = "0.20.2";
+
+const PARTS: &[Part] = &[
+    Part { makes: Some(Need::Dev), ..part("build", "everything, unoptimized", &[], build::dev) },
+    Part { makes: Some(Need::Tools), ..part("tools", "etcd, its tools and its tests", &[], go::tools) },
+    Part { makes: Some(Need::Release), ..part("release", "the static binary", &[], release) },
+    part("kills", "200 times SIGKILL under load", &[Need::Dev], cluster::kills_long),
+    part("power-loss", "100 disks as a loss of power may leave them", &[Need::Dev], cluster::power_loss_long),
+    part("faults", "full, failing and foreign disks", &[Need::Dev], cluster::faults),
+    part("differential", "100 random histories equal to etcd's", &[Need::Dev, Need::Tools], go::differential_long),
+    part("lease-checkpoint-kept", "lease time over a restart", &[Need::Dev, Need::Tools], go::lease_checkpoint),
+    part("checkperf", "etcdctl check perf, all loads", &[Need::Release, Need::Tools], go::check_perf),
+    part("store-kills", "260 times SIGKILL of the store alone", &[], store_kills),
+    part("store-endurance", "10 million revisions through the store", &[], store_endurance),
+    part("deny", "licenses, sources and bans of all dependencies", &[], deny),
+];
+
+const fn part(name: &'static str, about: &'static str, needs: &'static [Need], run: fn(&Job) -> Result<()>) -> Part {
+    Part { name, about, minutes: 24 * 60, needs, makes: None, quick: false, run }
+}
+
+/// Whether all that were named passed.
+///
+/// # Errors
+/// A name that no part has.
+pub fn run(place: &Place, names: &[String]) -> Result<bool> {
+    if names.is_empty() {
+        for part in PARTS.iter().filter(|part| part.makes.is_none()) {
+            println!("{:<24} {}", part.name, part.about);
+        }
+        return Ok(true);
+    }
+    Ok(part::run_all(place, &part::chosen(PARTS, names)?, false, LIMIT))
+}
+
+fn release(job: &Job) -> Result<()> {
+    build::release(job.place, job.deadline)
+}
+
+fn endurance(job: &Job, args: &[&str]) -> Result<()> {
+    let mut build = build::release_command(job.place);
+    run::to_end(build.args(["-p", "keepstone-store", "--example", "endurance"]), job.deadline)?;
+    let dir = job.place.bench().join("endurance");
+    std::fs::create_dir_all(job.place.bench())?;
+    let mut command = Command::new(job.place.release("examples/endurance"));
+    run::to_end(command.args(&args[..3]).arg(dir).args(&args[3..]), job.deadline)
+}
+
+fn store_kills(job: &Job) -> Result<()> {
+    endurance(job, &["kill", "disk", "260"])
+}
+
+fn store_endurance(job: &Job) -> Result<()> {
+    endurance(job, &["run", "disk", "10000000", "keys=2500000", "rate=100000"])
+}
+
+fn deny(job: &Job) -> Result<()> {
+    let tools = job.place.tools();
+    let mut install = build::cargo(job.place);
+    install.args(["install", "cargo-deny", "--version", DENY_VERSION, "--locked", "--root"]).arg(&tools);
+    run::to_end(&mut install, job.deadline)?;
+    let mut check = Command::new(tools.join("bin/cargo-deny"));
+    check.current_dir(&job.place.root).args(["--all-features", "check", "bans", "licenses", "sources"]);
+    run::to_end(&mut check, job.deadline)
+}
