@@ -1,9 +1,10 @@
-//! The static binary alone: in a directory that holds nothing else, in a network that holds nothing else, it must start,
-//! serve, and find other members by name.
+//! The static binary alone: with the kernel's randomness and a name server, but no other program, library or file, it
+//! must start, serve, and find members by name.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -14,17 +15,20 @@ use crate::{dist, responder, run};
 const KNOWN: &str = "member.keepstone.test";
 const UNKNOWN: &str = "stranger.keepstone.test";
 const CLIENT_PORT: u16 = 2379;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// # Errors
 /// When the binary is not static, or needs more than itself.
 pub fn test(job: &Job) -> Result<()> {
     let binary = dist::copy(job.place)?;
     let mut command = Command::new("unshare");
-    command.arg("--net");
+    command.args(["--net", "--mount"]);
     if !is_root() {
         command.arg("--map-root-user");
     }
-    command.arg(std::env::current_exe()?).arg("isolated").arg(binary);
+    // Made out here, because what is mounted in there can't be removed in there.
+    let dir = tempfile::tempdir()?;
+    command.arg(std::env::current_exe()?).arg("isolated").arg(binary).arg(dir.path());
     run::to_end(&mut command, job.deadline)
 }
 
@@ -37,14 +41,18 @@ fn is_root() -> bool {
 ///
 /// # Errors
 /// When something is not as it must be.
-pub fn inside(binary: &Path) -> Result<()> {
+pub fn inside(binary: &Path, dir: &Path) -> Result<()> {
     loopback_up().context("the loopback")?;
     responder::start(Ipv4Addr::LOCALHOST, &[KNOWN, "localhost"])?;
-    let dir = tempfile::tempdir()?;
-    let root = dir.path().join("root");
+    let root = dir.join("root");
     std::fs::create_dir_all(root.join("etc"))?;
     std::fs::write(root.join("etc/resolv.conf"), "nameserver 127.0.0.1\n")?;
     std::fs::copy(binary, root.join("keepstone"))?;
+    // Every container has it. The mount is seen in here only, and ends with this process.
+    std::fs::create_dir(root.join("dev"))?;
+    std::fs::write(root.join("dev/urandom"), "")?;
+    let mut mount = Command::new("mount");
+    run::to_end(mount.args(["--bind", "/dev/urandom"]).arg(root.join("dev/urandom")), Instant::now() + PATIENCE)?;
 
     // A founder's --initial-cluster must lead to its advertised address, so the names in it are looked up.
     let refused = founder(&root, UNKNOWN).output()?;
@@ -53,8 +61,8 @@ pub fn inside(binary: &Path) -> Result<()> {
     ensure!(said.contains("initial-advertise-peer-urls"), "refused, but not for the name:\n{said}");
 
     let client = (Ipv4Addr::LOCALHOST, CLIENT_PORT).into();
-    let member = Member::serving(founder(&root, KNOWN), client, &dir.path().join("log"))?;
-    println!("serves at {} from nothing but itself, having looked up {KNOWN} and localhost", member.url());
+    let _serving = Member::start(founder(&root, KNOWN), client, &dir.join("log"))?;
+    println!("serves from nothing but itself, and found {KNOWN} and localhost");
     Ok(())
 }
 

@@ -50,7 +50,7 @@ enum Task {
     Dist,
     /// The part of `test static` that runs in a network of its own.
     #[command(hide = true)]
-    Isolated { binary: PathBuf },
+    Isolated { binary: PathBuf, dir: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -66,12 +66,11 @@ fn main() -> ExitCode {
 
 /// Whether everything that was asked for passed.
 fn carry_out(task: Task) -> Result<bool> {
-    let place = Place::find()?;
     match task {
-        Task::Test(args) => test::run(&place, &args),
-        Task::Prove { parts } => prove::run(&place, &parts),
-        Task::Bench { args } => bench::run(&place, &args).map(|()| true),
-        Task::Dist => dist::run(&place).map(|()| true),
-        Task::Isolated { binary } => isolated::inside(&binary).map(|()| true),
+        Task::Test(args) => test::run(&Place::find()?, &args),
+        Task::Prove { parts } => prove::run(&Place::find()?, &parts),
+        Task::Bench { args } => bench::run(&Place::find()?, &args).map(|()| true),
+        Task::Dist => dist::run(&Place::find()?).map(|()| true),
+        Task::Isolated { binary, dir } => isolated::inside(&binary, &dir).map(|()| true),
     }
 }
