@@ -56,7 +56,7 @@ impl Ledger {
             }
             match (&call.what, &call.outcome) {
                 (What::Delete { .. }, Outcome::Acked { revision, number: 1.. }) => {
-                    drop(self.deletes.insert(*revision, at))
+                    self.deletes.insert(*revision, at);
                 }
                 (What::Delete { .. }, Outcome::Unknown) => self.maybe.push(at),
                 (What::Grant { id, ttl }, outcome) => {

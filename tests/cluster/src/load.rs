@@ -217,7 +217,7 @@ impl Worker {
         let mix = self.load.mix;
         let large = mix.one_large_in > 0 && self.rng.random_ratio(1, mix.one_large_in);
         let len = if large { mix.large_bytes } else { self.rng.random_range(10..300) };
-        format!("{id} {:x<len$}", "")
+        format!("{id} {}", "x".repeat(len))
     }
 
     fn choose(&mut self) -> What {

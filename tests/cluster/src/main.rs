@@ -1,5 +1,7 @@
 //! `keepstone-cluster-tests PART`: runs a part with the budget asked for, and prints one line.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use keepstone_cluster_tests::{faults, kills, power};
@@ -26,6 +28,9 @@ enum Part {
         states: u32,
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Take sync_file_range for a sync, to see whether a failure comes from it.
+        #[arg(long)]
+        trust_sync_file_range: bool,
     },
     /// Full and failing disks, damaged and foreign directories.
     Faults {
@@ -36,11 +41,23 @@ enum Part {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    match Args::parse().part {
-        Part::Kills { count, seed } => println!("kills: seed {seed}: {}", kills::run(count, seed).await?),
-        Part::PowerLoss { states, seed } => println!("power-loss: seed {seed}: {}", power::run(states, seed).await?),
-        Part::Faults { only } => println!("faults: {}", faults::run(&only).await?),
+async fn main() -> ExitCode {
+    match run(Args::parse().part).await {
+        Ok(line) => println!("{line}"),
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
     }
-    Ok(())
+    ExitCode::SUCCESS
+}
+
+async fn run(part: Part) -> Result<String> {
+    Ok(match part {
+        Part::Kills { count, seed } => format!("kills: seed {seed}: {}", kills::run(count, seed).await?),
+        Part::PowerLoss { states, seed, trust_sync_file_range } => {
+            format!("power-loss: seed {seed}: {}", power::run(states, seed, trust_sync_file_range).await?)
+        }
+        Part::Faults { only } => format!("faults: {}", faults::run(&only).await?),
+    })
 }

@@ -15,6 +15,8 @@ use crate::client::Client;
 /// The longest a member may take to serve, or to stop. A debug build on a busy machine stays far below.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Lines of a member's output that an error quotes.
+const LAST_WORDS: usize = 3;
 
 /// The member's program: `KEEPSTONE_BIN`, or `keepstone` beside this program.
 ///
@@ -76,6 +78,8 @@ pub struct Setup {
     pub log: PathBuf,
     /// Runs as this user, without any privilege, where one is named.
     pub uid: Option<u32>,
+    /// Another program than [`binary`].
+    pub program: Option<PathBuf>,
 }
 
 impl Setup {
@@ -86,7 +90,7 @@ impl Setup {
     pub fn new(data_dir: &Path, log: &Path) -> Result<Self> {
         let (client_port, peer_port) = (free_port()?, free_port()?);
         let (data_dir, log) = (data_dir.to_owned(), log.to_owned());
-        Ok(Self { data_dir, client_port, peer_port, args: Vec::new(), env: Vec::new(), log, uid: None })
+        Ok(Self { data_dir, client_port, peer_port, args: Vec::new(), env: Vec::new(), log, uid: None, program: None })
     }
 
     /// Where clients reach it.
@@ -97,14 +101,15 @@ impl Setup {
     fn command(&self) -> Result<Command> {
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let client = self.url();
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(self.program.clone().map_or_else(binary, Ok)?);
         command.args(["--name", "m", "--data-dir"]).arg(&self.data_dir);
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         command.args(["--initial-cluster", &format!("m={peer}")]).args(&self.args);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let log = File::options().create(true).append(true).open(&self.log)?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // A member that refuses says so in a line, and failures here quote it.
+        command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         if let Some(uid) = self.uid {
             std::os::unix::process::CommandExt::uid(&mut command, uid);
         }
@@ -166,7 +171,7 @@ impl Member {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.poll()? {
-                bail!("the member did not come up: {status}; it said:\n{}", self.said());
+                bail!("the member did not come up: {status}; it said:\n{}", self.last_words());
             }
             if let Ok(mut client) = Client::connect(&self.setup.url()).await
                 && client.status().await.is_ok()
@@ -174,7 +179,7 @@ impl Member {
                 return Ok(client);
             }
             if Instant::now() > deadline {
-                bail!("the member does not serve after {PATIENCE:?}; it said:\n{}", self.said());
+                bail!("the member does not serve after {PATIENCE:?}; it said:\n{}", self.last_words());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -218,7 +223,7 @@ impl Member {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                bail!("the member still runs after {PATIENCE:?}; it said:\n{}", self.said());
+                bail!("the member still runs after {PATIENCE:?}; it said:\n{}", self.last_words());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -232,7 +237,7 @@ impl Member {
         self.terminate()?;
         let status = self.ended().await?;
         if !status.success() {
-            bail!("SIGTERM ended the member with {status}; it said:\n{}", self.said());
+            bail!("SIGTERM ended the member with {status}; it said:\n{}", self.last_words());
         }
         Ok(())
     }
@@ -258,6 +263,13 @@ impl Member {
             drop(file.read_to_end(&mut text));
         }
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// The last lines of what it said.
+    pub fn last_words(&self) -> String {
+        let said = self.said();
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n")
     }
 }
 

@@ -50,7 +50,7 @@ impl Rename {
 #[derive(Debug)]
 pub struct Disk {
     root: String,
-    names: Names,
+    pub names: Names,
     nodes: Vec<Node>,
     now: Tree,
     durable: Tree,

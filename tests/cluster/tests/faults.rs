@@ -1,0 +1,7 @@
+//! Every case of failing disks, damaged files and foreign directories.
+
+#[tokio::test]
+async fn faults_end_as_designed() {
+    let line = keepstone_cluster_tests::faults::run("").await.expect("every case as designed");
+    println!("faults: {line}");
+}
