@@ -110,7 +110,8 @@ fn json_as_etcd_prints_it(files: &FileDescriptorSet, out: &Path) -> pbjson_build
     let mut json = pbjson_build::Builder::new();
     json.out_dir(out)
         .preserve_proto_field_names()
-        .ignore_unknown_fields();
+        .ignore_unknown_fields()
+        .ignore_unknown_enum_variants();
     for file in &files.file {
         json.register_file_descriptor(file.clone());
     }

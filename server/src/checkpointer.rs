@@ -46,7 +46,8 @@ impl Checkpointer {
     /// When the thread can't be started.
     pub fn start(core: Arc<Core>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let index = core.durable().log_id.as_ref().map_or(0, |id| id.index());
-        let shared = Arc::new(Shared { asked: Mutex::default(), changed: Condvar::new(), durable: watch::Sender::new(index) });
+        let shared =
+            Arc::new(Shared { asked: Mutex::default(), changed: Condvar::new(), durable: watch::Sender::new(index) });
         let worker = Worker { core, metrics, shared: shared.clone(), written: 0, last_flush: Instant::now() };
         let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || worker.run())?;
         Ok(Self { shared, thread: Some(thread) })

@@ -40,6 +40,8 @@ pub enum DataError {
     OtherMember { store: PathBuf, log: PathBuf, found: Identity, expected: Identity },
     #[error("the log in {log} begins at entry {first}, but {store} ends at entry {applied}: what lies between is lost. Remove the member and add it again with an empty data directory; where no other member is left, restore from a backup", log = log.display(), store = store.display())]
     Gap { log: PathBuf, store: PathBuf, first: u64, applied: u64 },
+    #[error("the log in {log} ends at entry {last}, but {store} holds the state of entry {applied}: the end of the log is lost. Remove the member and add it again with an empty data directory; where no other member is left, restore from a backup", log = log.display(), store = store.display())]
+    Cut { log: PathBuf, store: PathBuf, last: u64, applied: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the state in {path} is damaged: {source}. Remove the member and add it again with an empty data directory; where no other member is left, restore from a backup", path = path.display())]
@@ -203,6 +205,11 @@ pub fn open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Che
     {
         let (log, store) = (paths.log.clone(), paths.store.clone());
         return Err(DataError::Gap { log, store, first: purged.index + 1, applied: reached });
+    }
+    if log.wal.last().map_or(0, |last| last.index) < reached {
+        let last = log.wal.last().map_or(0, |last| last.index);
+        let (log, store) = (paths.log.clone(), paths.store.clone());
+        return Err(DataError::Cut { log, store, last, applied: reached });
     }
     let state = restore(paths, &records, &opened)?;
     if let Some(cluster_id) = state.members().cluster_id()

@@ -45,7 +45,8 @@ impl Copy {
             client_urls: m.client_urls.clone(),
         };
         let ids = |learner: bool| members.iter().filter(|m| m.is_learner == learner).map(|m| m.id).collect();
-        let alarm = |a: keepstone_proto::etcdserverpb::AlarmMember| etcd::Alarm { member_id: a.member_id, kind: a.alarm };
+        let alarm =
+            |a: keepstone_proto::etcdserverpb::AlarmMember| etcd::Alarm { member_id: a.member_id, kind: a.alarm };
         let tables = etcd::Tables {
             alarms: state.alarms().list(0).into_iter().map(alarm).collect(),
             auth: etcd::AuthTable { enabled: None, revision: 1, users: Vec::new(), roles: Vec::new() },
@@ -90,7 +91,12 @@ impl Copy {
     ///
     /// # Errors
     /// The store's and the writer's.
-    pub fn write<W: Write>(&self, core: &Core, layout: keepstone_snapshot::bolt::Layout, out: W) -> Result<W, ExportError> {
+    pub fn write<W: Write>(
+        &self,
+        core: &Core,
+        layout: keepstone_snapshot::bolt::Layout,
+        out: W,
+    ) -> Result<W, ExportError> {
         let mut file = etcd::EtcdFile::with_layout(out, layout.clone(), &self.tables)?;
         self.fill(core, |at, record| file.record(at, record.tombstone, record.kv.raw()))?;
         self.leases.iter().try_for_each(|lease| file.lease(lease))?;
@@ -98,12 +104,17 @@ impl Copy {
     }
 
     /// The records of this moment. What a running compaction has or has not yet dropped makes no difference.
-    fn fill(&self, core: &Core, mut add: impl FnMut(etcd::Revision, &Record) -> Result<(), etcd::WriteError>) -> Result<(), ExportError> {
+    fn fill(
+        &self,
+        core: &Core,
+        mut add: impl FnMut(etcd::Revision, &Record) -> Result<(), etcd::WriteError>,
+    ) -> Result<(), ExportError> {
         let mut failed = None;
         let (from, until) = (Revision::default(), Revision::new(self.revision, i64::MAX));
         core.records.scan(from, until, &mut |record| {
             let at = record.at;
-            let kept = at.main >= self.floor || !record.tombstone && core.state.read().keeps(record.kv.key(), at, self.floor);
+            let kept =
+                at.main >= self.floor || !record.tombstone && core.state.read().keeps(record.kv.key(), at, self.floor);
             if kept && let Err(error) = add(etcd::Revision { main: at.main, sub: at.sub }, record) {
                 failed = Some(error);
                 return ControlFlow::Break(());

@@ -173,7 +173,8 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let timeout = config.request_timeout();
     let (proposer, batcher) = Proposer::new(first_request_id(identity), timeout, config.max_request_bytes);
     let (reads, confirmer) = ReadIndex::new(timeout);
-    tokio::spawn(batcher.run(raft.clone(), lanes.clone()));
+    let records = core.records.clone();
+    tokio::spawn(batcher.run(raft.clone(), lanes.clone(), move || records.is_over_dirty_limit()));
     tokio::spawn(confirmer.run(raft.clone(), lanes));
     let checkpointer =
         Arc::new(Checkpointer::start(core.clone(), metrics.clone()).context("starting the checkpoint thread")?);

@@ -16,6 +16,8 @@ use crate::raft::types::{Callback, Proposal, Raft, Replies, Request, TypeConfig}
 
 /// Batches on their way at once: one being synced, one being filled behind it.
 const BATCHES_IN_FLIGHT: usize = 2;
+/// How often a held-back batch looks whether it may go.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Requests and bytes of one batch at most. A single larger request is a batch of its own.
 const BATCH_REQUESTS: usize = 2048;
 const BATCH_BYTES: usize = 1 << 20;
@@ -122,10 +124,14 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    pub async fn run(mut self, raft: Raft, lanes: Lanes) {
+    /// `must_wait` says that the checkpoints have fallen too far behind: nothing new is proposed meanwhile.
+    pub async fn run(mut self, raft: Raft, lanes: Lanes, must_wait: impl Fn() -> bool + Send + 'static) {
         let in_flight = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT));
         let mut carried = None;
         while let Ok(permit) = in_flight.clone().acquire_owned().await {
+            while must_wait() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
             let Some((requests, waiters)) = self.next_batch(&mut carried).await else {
                 return;
             };
@@ -142,7 +148,10 @@ impl Batcher {
         }
     }
 
-    async fn next_batch(&mut self, carried: &mut Option<Pending>) -> Option<(Vec<Request>, Vec<(Waiter<Answer>, Load)>)> {
+    async fn next_batch(
+        &mut self,
+        carried: &mut Option<Pending>,
+    ) -> Option<(Vec<Request>, Vec<(Waiter<Answer>, Load)>)> {
         let first = match carried.take() {
             Some(pending) => pending,
             None => self.rx.recv().await?,

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use keepstone_proto::etcdserverpb::cluster_server::Cluster;
 use keepstone_proto::etcdserverpb::{
-    InternalRaftRequest, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse, MemberPromoteRequest,
-    MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse, MemberUpdateRequest, MemberUpdateResponse, ResponseHeader,
+    InternalRaftRequest, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
+    MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse, MemberUpdateRequest,
+    MemberUpdateResponse, ResponseHeader,
 };
 use keepstone_proto::keepstonepb::MemberUpdate;
 use keepstone_state::{Error, MemberId, Reply};
@@ -50,7 +51,10 @@ impl Cluster for ClusterService {
         Err(Status::unimplemented("this version runs clusters of one member: a second can't be added"))
     }
 
-    async fn member_remove(&self, request: Request<MemberRemoveRequest>) -> Result<Response<MemberRemoveResponse>, Status> {
+    async fn member_remove(
+        &self,
+        request: Request<MemberRemoveRequest>,
+    ) -> Result<Response<MemberRemoveResponse>, Status> {
         let id = MemberId(request.into_inner().id);
         let state = self.ctx.core.state.read();
         if state.members().is_removed(id) || state.members().get(id).is_none() {
@@ -59,7 +63,10 @@ impl Cluster for ClusterService {
         Err(status(&Error::MemberNotEnoughStarted))
     }
 
-    async fn member_update(&self, request: Request<MemberUpdateRequest>) -> Result<Response<MemberUpdateResponse>, Status> {
+    async fn member_update(
+        &self,
+        request: Request<MemberUpdateRequest>,
+    ) -> Result<Response<MemberUpdateResponse>, Status> {
         let request = request.into_inner();
         check_urls(&request.peer_urls)?;
         let update = MemberUpdate { id: request.id, peer_urls: request.peer_urls, ..Default::default() };
@@ -80,7 +87,10 @@ impl Cluster for ClusterService {
         Ok(Response::new(MemberListResponse { header: self.header(), members }))
     }
 
-    async fn member_promote(&self, request: Request<MemberPromoteRequest>) -> Result<Response<MemberPromoteResponse>, Status> {
+    async fn member_promote(
+        &self,
+        request: Request<MemberPromoteRequest>,
+    ) -> Result<Response<MemberPromoteResponse>, Status> {
         let id = MemberId(request.into_inner().id);
         match self.ctx.core.state.read().members().get(id) {
             None => Err(status(&Error::MemberNotFound)),

@@ -10,6 +10,7 @@ use tonic::Status;
 use super::error::status;
 use crate::checkpointer::Checkpointer;
 use crate::clocks::LeaseClock;
+use crate::compactor::Compactor;
 use crate::config::Config;
 use crate::core::Core;
 use crate::data::Paths;
@@ -17,7 +18,6 @@ use crate::metrics::Metrics;
 use crate::propose::Proposer;
 use crate::raft::read_index::ReadIndex;
 use crate::raft::types::Raft;
-use crate::compactor::Compactor;
 
 /// Shared by all services of all listeners.
 pub struct Context {

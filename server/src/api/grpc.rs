@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -34,7 +35,12 @@ impl Grpc {
     #[must_use]
     pub fn with<S>(mut self, service: S) -> Self
     where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
         S::Future: Send + 'static,
     {
         let call = move |request| -> Answer {
@@ -55,7 +61,7 @@ impl Grpc {
         let Some(counters) = self.methods.get(path) else {
             return Status::unimplemented(format!("unknown method {method} for service {service}")).into_http();
         };
-        counters.started();
+        let began = counters.started();
         let mut response = call(request).await;
         if let Some(status) = too_large_as_go_says(response.headers()) {
             response = status.into_http();
@@ -63,10 +69,10 @@ impl Grpc {
         let code = response.headers().get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()));
         match code {
             Some(code) => {
-                counters.handled(code);
+                counters.handled_since(code, began);
                 response
             }
-            None => response.map(|body| Body::new(Counted { body, counters: Some(counters.clone()) })),
+            None => response.map(|body| Body::new(Counted { body, counters: Some((counters.clone(), began)) })),
         }
     }
 }
@@ -87,7 +93,7 @@ fn too_large_as_go_says(headers: &HeaderMap) -> Option<Status> {
 /// A response body that counts how its call ended. One that is dropped before its trailers was cancelled.
 struct Counted {
     body: Body,
-    counters: Option<Arc<GrpcMethod>>,
+    counters: Option<(Arc<GrpcMethod>, Option<Instant>)>,
 }
 
 impl http_body::Body for Counted {
@@ -102,9 +108,9 @@ impl http_body::Body for Counted {
                 Some(Err(_)) | None => None,
             };
             if let Some(status) = trailers.and_then(|t| t.get("grpc-status"))
-                && let Some(counters) = self.counters.take()
+                && let Some((counters, began)) = self.counters.take()
             {
-                counters.handled(Code::from_bytes(status.as_bytes()));
+                counters.handled_since(Code::from_bytes(status.as_bytes()), began);
             }
         }
         polled
@@ -121,8 +127,8 @@ impl http_body::Body for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if let Some(counters) = self.counters.take() {
-            counters.handled(Code::Cancelled);
+        if let Some((counters, began)) = self.counters.take() {
+            counters.handled_since(Code::Cancelled, began);
         }
     }
 }
@@ -138,7 +144,8 @@ mod tests {
         let status = too_large_as_go_says(response.headers()).expect("recognised");
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(status.message(), "grpc: received message larger than max (2097153 vs. 2097152)");
-        let other: Response<Body> = Status::out_of_range("etcdserver: mvcc: required revision has been compacted").into_http();
+        let other: Response<Body> =
+            Status::out_of_range("etcdserver: mvcc: required revision has been compacted").into_http();
         assert!(too_large_as_go_says(other.headers()).is_none());
     }
 }

@@ -129,7 +129,10 @@ impl Kv for KvService {
         self.put(request.into_inner()).await.map(Response::new)
     }
 
-    async fn delete_range(&self, request: Request<DeleteRangeRequest>) -> Result<Response<DeleteRangeResponse>, Status> {
+    async fn delete_range(
+        &self,
+        request: Request<DeleteRangeRequest>,
+    ) -> Result<Response<DeleteRangeResponse>, Status> {
         self.delete_range(request.into_inner()).await.map(Response::new)
     }
 

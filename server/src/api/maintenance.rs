@@ -12,8 +12,8 @@ use keepstone_proto::etcdserverpb::{
     MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
 };
 use keepstone_proto::membershippb::DowngradeInfoSetRequest;
-use keepstone_state::{Error, HashKv, Reply, Revision};
 use keepstone_snapshot::etcd::Trailer;
+use keepstone_state::{Error, HashKv, Reply, Revision};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -99,7 +99,10 @@ impl Maintenance for MaintenanceService {
             is_learner: false,
             storage_version: version::ETCD_STORAGE.to_owned(),
             db_size_quota: ctx.config.quota_backend_bytes.map_or(0, |quota| quota as i64),
-            downgrade_info: Some(DowngradeInfo { enabled: downgrade.is_some(), target_version: downgrade.unwrap_or_default() }),
+            downgrade_info: Some(DowngradeInfo {
+                enabled: downgrade.is_some(),
+                target_version: downgrade.unwrap_or_default(),
+            }),
         };
         Ok(Response::new(response))
     }
@@ -121,7 +124,8 @@ impl Maintenance for MaintenanceService {
         let revision = request.into_inner().revision;
         let core = self.ctx.core.clone();
         let began = std::time::Instant::now();
-        let mut response = blocking(&self.ctx.core, move || hash_kv(&core, revision)).await?.map_err(|error| status(&error))?;
+        let mut response =
+            blocking(&self.ctx.core, move || hash_kv(&core, revision)).await?.map_err(|error| status(&error))?;
         self.ctx.metrics.mvcc.hash_rev.observe(began.elapsed().as_secs_f64());
         response.header = Some(self.ctx.header(0));
         Ok(Response::new(response))
@@ -163,18 +167,17 @@ impl Maintenance for MaintenanceService {
                 self.check_downgrade(&request.version)?;
                 None
             }
-            DowngradeAction::Enable => Some(DowngradeInfoSetRequest { enabled: true, ver: self.check_downgrade(&request.version)? }),
-            DowngradeAction::Cancel => {
-                if self.ctx.core.state.read().members().downgrade_target().is_none() {
-                    return Err(status(&Error::NoInflightDowngrade));
-                }
-                Some(DowngradeInfoSetRequest { enabled: false, ver: String::new() })
+            DowngradeAction::Enable => {
+                Some(DowngradeInfoSetRequest { enabled: true, ver: self.check_downgrade(&request.version)? })
             }
+            DowngradeAction::Cancel => Some(DowngradeInfoSetRequest { enabled: false, ver: String::new() }),
         };
         if let Some(set) = target {
             self.ctx.propose(InternalRaftRequest { downgrade_info_set: Some(set), ..Default::default() }).await?;
         }
+        // Major and minor alone, as etcd answers.
         let version = self.ctx.core.state.read().members().version().unwrap_or_default().to_owned();
+        let version = version.rsplit_once('.').map_or(version.clone(), |(minor, _)| minor.to_owned());
         Ok(Response::new(DowngradeResponse { header: Some(self.ctx.header(0)), version }))
     }
 }
@@ -228,14 +231,23 @@ fn hash_kv(core: &Core, revision: i64) -> Result<Result<HashKvResponse, Error>, 
         hash.record(record, |record| core.state.read().keeps(record.kv.key(), record.at, plan.keep_at));
         ControlFlow::Continue(())
     })?;
-    Ok(Ok(HashKvResponse { header: None, hash: hash.finish(), compact_revision: plan.floor, hash_revision: plan.revision }))
+    Ok(Ok(HashKvResponse {
+        header: None,
+        hash: hash.finish(),
+        compact_revision: plan.floor,
+        hash_revision: plan.revision,
+    }))
 }
 
 /// A hash over everything a member keeps: the key space and the small tables that are the same on every member.
 fn whole_hash(core: &Core) -> Result<u32, keepstone_store::StoreError> {
     let (tables, plan, _pin) = {
         let state = core.state.read();
-        let tables = (state.alarms().list(0), state.members().list(), state.leases().iter().map(|(id, l)| (id.0, l.ttl)).collect::<Vec<_>>());
+        let tables = (
+            state.alarms().list(0),
+            state.members().list(),
+            state.leases().iter().map(|(id, l)| (id.0, l.ttl)).collect::<Vec<_>>(),
+        );
         let plan = state.hash_plan(0).expect("the current revision can be hashed");
         (tables, plan, core.pins.pin(plan.floor))
     };
@@ -255,14 +267,26 @@ fn send_snapshot(core: &Core, tx: &Pieced) -> Result<(), ExportError> {
     let mut remaining = layout.file_bytes();
     let mut trailer = Trailer::new();
     let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-    let wrap = |error| ExportError::from(keepstone_snapshot::etcd::WriteError::from(keepstone_snapshot::bolt::WriteError::from(error)));
+    let wrap = |error| {
+        ExportError::from(keepstone_snapshot::etcd::WriteError::from(keepstone_snapshot::bolt::WriteError::from(error)))
+    };
     let pieces = Pieces::new(PIECE_BYTES, |piece: Vec<u8>| {
         remaining -= piece.len() as u64;
         trailer.update(&piece);
-        let response = SnapshotResponse { header: None, remaining_bytes: remaining, blob: piece.into(), version: version::ETCD_STORAGE.to_owned() };
+        let response = SnapshotResponse {
+            header: None,
+            remaining_bytes: remaining,
+            blob: piece.into(),
+            version: version::ETCD_STORAGE.to_owned(),
+        };
         tx.blocking_send(Ok(response)).map_err(gone)
     });
     copy.write(core, layout, pieces)?.finish().map(drop).map_err(wrap)?;
-    let digest = SnapshotResponse { header: None, remaining_bytes: 0, blob: trailer.finish().to_vec().into(), version: version::ETCD_STORAGE.to_owned() };
+    let digest = SnapshotResponse {
+        header: None,
+        remaining_bytes: 0,
+        blob: trailer.finish().to_vec().into(),
+        version: version::ETCD_STORAGE.to_owned(),
+    };
     tx.blocking_send(Ok(digest)).map_err(|error| wrap(gone(error)))
 }

@@ -26,14 +26,18 @@ type Chunks = mpsc::Sender<Result<RangeStreamResponse, Status>>;
 ///
 /// # Errors
 /// What a unary Range refuses, and orders and filters that need the whole range at once.
-pub async fn open(ctx: Arc<Context>, request: RangeRequest) -> Result<ReceiverStream<Result<RangeStreamResponse, Status>>, Status> {
+pub async fn open(
+    ctx: Arc<Context>,
+    request: RangeRequest,
+) -> Result<ReceiverStream<Result<RangeStreamResponse, Status>>, Status> {
     check::check_range(&request).map_err(|error| status(&error))?;
     let in_key_order = request.sort_order == SortOrder::None as i32
         || request.sort_order == SortOrder::Ascend as i32 && request.sort_target == SortTarget::Key as i32;
     if !in_key_order || request.sort_target != SortTarget::Key as i32 {
         return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
     }
-    let filters = [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision];
+    let filters =
+        [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision];
     if filters.iter().any(|filter| *filter != 0) {
         return Err(Status::unimplemented("RangeStream does not support revision filters"));
     }

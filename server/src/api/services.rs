@@ -60,7 +60,9 @@ fn grpc(ctx: &Arc<Context>) -> Grpc {
     let limit = ctx.config.max_request_bytes + GRPC_OVERHEAD_BYTES;
     macro_rules! server {
         ($server:ident, $service:ident) => {
-            $server::new($service::new(ctx.clone())).max_decoding_message_size(limit).max_encoding_message_size(usize::MAX)
+            $server::new($service::new(ctx.clone()))
+                .max_decoding_message_size(limit)
+                .max_encoding_message_size(usize::MAX)
         };
     }
     Grpc::new(ctx.metrics.grpc.clone())

@@ -288,7 +288,8 @@ impl Feeder {
             }
             if let Some(compact_revision) = feed.compacted {
                 self.local.remove(self.stream, feed.watch);
-                let header = Some(self.core.header(batch.revision));
+                // As etcd has it, this header names no revision.
+                let header = Some(self.core.header(0));
                 let gone = WatchResponse {
                     header,
                     watch_id: feed.watch,
