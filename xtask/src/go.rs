@@ -69,7 +69,7 @@ pub fn check_perf(job: &Job) -> Result<()> {
 
 pub fn common(job: &Job) -> Result<()> {
     let mut command = go(job.place, &job.place.dev("keepstone"));
-    run::to_end(command.args(["run", "./common"]), job.deadline)
+    run::to_end(command.args(["run", "-buildvcs=false", "./common"]), job.deadline)
 }
 
 /// Backups and logs in both directions, read by either side's tools.
