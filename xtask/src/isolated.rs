@@ -28,7 +28,8 @@ pub fn test(job: &Job) -> Result<()> {
     }
     // Made out here, because what is mounted in there can't be removed in there.
     let dir = tempfile::tempdir()?;
-    command.arg(std::env::current_exe()?).arg("isolated").arg(binary).arg(dir.path());
+    // This very program, though a build of the workspace may have put another in its place.
+    command.arg(format!("/proc/{}/exe", std::process::id())).arg("isolated").arg(binary).arg(dir.path());
     run::to_end(&mut command, job.deadline)
 }
 
@@ -48,11 +49,15 @@ pub fn inside(binary: &Path, dir: &Path) -> Result<()> {
     std::fs::create_dir_all(root.join("etc"))?;
     std::fs::write(root.join("etc/resolv.conf"), "nameserver 127.0.0.1\n")?;
     std::fs::copy(binary, root.join("keepstone"))?;
-    // Every container has it. The mount is seen in here only, and ends with this process.
+    // Every container has these two, and a static program may read them instead of asking the kernel.
     std::fs::create_dir(root.join("dev"))?;
-    std::fs::write(root.join("dev/urandom"), "")?;
-    let mut mount = Command::new("mount");
-    run::to_end(mount.args(["--bind", "/dev/urandom"]).arg(root.join("dev/urandom")), Instant::now() + PATIENCE)?;
+    for device in ["dev/random", "dev/urandom"] {
+        let here = root.join(device);
+        std::fs::write(&here, "")?;
+        // Seen in here only, and gone with this process.
+        let mut mount = Command::new("mount");
+        run::to_end(mount.arg("--bind").arg(Path::new("/").join(device)).arg(here), Instant::now() + PATIENCE)?;
+    }
 
     // A founder's --initial-cluster must lead to its advertised address, so the names in it are looked up.
     let refused = founder(&root, UNKNOWN).output()?;
