@@ -76,6 +76,7 @@ struct Test {
 }
 
 type Watching = JoinHandle<Result<Watcher>>;
+type Calling = JoinHandle<Result<Vec<Call>>>;
 
 impl Test {
     fn new(dir: &Path, seed: u64) -> Result<Self> {
@@ -143,7 +144,7 @@ impl Test {
         Ok(member)
     }
 
-    fn load(&mut self) -> (Arc<Load>, Vec<JoinHandle<Result<Vec<Call>>>>, [Watching; 2]) {
+    fn load(&mut self) -> (Arc<Load>, Vec<Calling>, [Watching; 2]) {
         let mix = Mix { writers: 6, readers: 2, short_leases: true, one_large_in: 200, large_bytes: 60_000 };
         let load = Arc::new(Load {
             url: self.setup.url(),

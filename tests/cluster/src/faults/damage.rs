@@ -50,12 +50,16 @@ pub async fn garbage_past_the_log(dir: &Path) -> Result<()> {
     written.check_restarted(&setup, 0).await
 }
 
-/// A segment that ends where its last group does.
+/// A segment that ends where its last group does: no crash shortens a file that was filled and synced, so that it is
+/// damage like any other.
 pub async fn short_log_segment(dir: &Path) -> Result<()> {
     let (setup, written) = killed(dir, 100).await?;
     let (segment, last) = log_end(&setup)?;
-    open(&segment)?.set_len(last + SECTOR)?;
-    written.check_restarted(&setup, 0).await
+    let (file, len) = (open(&segment)?, fs::metadata(&segment)?.len());
+    file.set_len(last + SECTOR)?;
+    refuses(&setup, &["damaged", "restore from a backup"]).await?;
+    file.set_len(len)?;
+    written.check_restarted(&setup, 0).await.context("with the segment as long as it was")
 }
 
 /// One byte of what was synced is another: refused, with the file and the way out; nothing is changed by it.

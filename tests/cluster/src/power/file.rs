@@ -146,8 +146,8 @@ impl Content {
             while from < end {
                 let sector = from / SECTOR;
                 let to = end.min((sector + 1) * SECTOR);
-                let kept = !dropped && !(torn && rng.random());
-                if !kept {
+                let lost = dropped || (torn && rng.random());
+                if lost {
                     closed.insert(sector);
                 } else if !closed.contains(&sector) {
                     file.write_all_at(&bytes[(from - at) as usize..(to - at) as usize], from)?;
