@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -69,6 +70,19 @@ func (r *run) checkStore() {
 			}
 		}
 		r.problems(differences("stored "+k.resource, want, got))
+	}
+}
+
+// checkGone watches secrets, which no cache of the apiserver answers for, from a revision that has been compacted: the
+// answer must be the one that makes a controller list anew.
+func (r *run) checkGone(compacted int64) {
+	ctx, cancel := context.WithTimeout(r.ctx, patience)
+	defer cancel()
+	err := r.api.watch(ctx, secrets, compacted, 0, func(e watchEvent) error {
+		return fmt.Errorf("a %s event", e.Type)
+	})
+	if err == nil || !isGone(err) {
+		r.t.Errorf("a watch from revision %d, which has been compacted, ended with: %v", compacted, err)
 	}
 }
 

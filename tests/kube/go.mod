@@ -2,8 +2,7 @@ module keepstone.io/kube
 
 go 1.26.0
 
-// The newest Kubernetes that Go 1.26 builds with containerd 1.x nodes (tests/e2e uses the same); its staging
-// modules have versions only by these replacements.
+// Its staging modules have versions only by the replacements below.
 require k8s.io/kubernetes v1.35.4
 
 require (

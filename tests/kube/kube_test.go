@@ -46,7 +46,7 @@ func TestKillsUnderLoad(t *testing.T) {
 	runtime.LockOSThread() // see process.start; the thread ends with the test
 	ctx, cancel := context.WithTimeoutCause(context.Background(), allWithin, errors.New("the test's time is over"))
 	defer cancel()
-	ctx, fail := context.WithCancelCause(ctx)
+	ctx, fail := context.WithCancelCause(ctx) // the first failure ends everything that waits
 	defer fail(nil)
 	r := &run{t: t, ctx: ctx, fail: fail, cluster: newCluster(ctx, t)}
 	var err error
@@ -71,6 +71,7 @@ func TestKillsUnderLoad(t *testing.T) {
 	r.observers.Wait()
 	r.checkObservers()
 	r.checkStore()
+	r.checkGone(first)
 	if err := checkApplied(ctx, r.api, applied); err != nil {
 		t.Error(err)
 	}

@@ -2,12 +2,14 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,6 +58,10 @@ func (p *process) start(t *testing.T) {
 	defer out.Close()
 	p.cmd = exec.Command(p.bin, p.args...)
 	p.cmd.Dir = filepath.Dir(p.log)
+	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		// These are settings to the store, and the ones of the test are none.
+		return strings.HasPrefix(variable, "ETCD_") || strings.HasPrefix(variable, "KEEPSTONE_")
+	})
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
@@ -96,6 +102,9 @@ func (p *process) running() bool {
 	}
 }
 
+// dialing is what every one of the apiserver's clients logs while the store is down; it would bury all else.
+const dialing = "addrConn.createTransport failed to connect"
+
 // tail is the end of the log, for the report of a failure.
 func (p *process) tail(lines int) string {
 	text, err := os.ReadFile(p.log)
@@ -103,12 +112,19 @@ func (p *process) tail(lines int) string {
 		return err.Error()
 	}
 	all := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+	all = slices.DeleteFunc(all, func(line string) bool { return strings.Contains(line, dialing) })
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// eventually polls until the condition holds and fails the test once ctx ends. The pause only paces the polling.
+// patience bounds each wait for a condition. It is there to end a hanging test, not to measure anything.
+const patience = 2 * time.Minute
+
+// eventually polls until the condition holds and fails the test when patience or ctx ends. The pause only paces the
+// polling.
 func eventually(ctx context.Context, t *testing.T, what string, condition func() error) {
 	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("patience is over"))
+	defer cancel()
 	for {
 		err := condition()
 		if err == nil {
