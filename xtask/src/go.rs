@@ -77,3 +77,15 @@ pub fn moving(job: &Job) -> Result<()> {
     test(job, "./walread", &[], &[])?;
     test(job, "./moving", &[], &[])
 }
+
+/// A real kube-apiserver on a member that is killed under load. See tests/kube.
+pub fn kube(job: &Job) -> Result<()> {
+    let dir = job.place.root.join("tests/kube");
+    let tools = job.place.kube_tools();
+    run::to_end(Command::new(dir.join("build.sh")).arg(&tools), job.deadline)?;
+    let mut command = Command::new("go");
+    command.current_dir(dir);
+    command.env("KEEPSTONE_BIN", job.place.dev("keepstone"));
+    command.env("KUBE_APISERVER_BIN", tools.join("kube-apiserver"));
+    run::to_end(command.args(["test", "-count=1", "-v", "./..."]), job.deadline)
+}

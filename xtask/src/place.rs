@@ -40,6 +40,11 @@ impl Place {
         self.target.join("etcd-tools")
     }
 
+    /// A kube-apiserver.
+    pub fn kube_tools(&self) -> PathBuf {
+        self.target.join("kube-tools")
+    }
+
     /// Programs that are installed for the tests.
     pub fn tools(&self) -> PathBuf {
         self.target.join("tools")

@@ -76,7 +76,7 @@ pub fn run(place: &Place, args: &Args) -> Result<bool> {
 
 fn fmt(job: &Job) -> Result<()> {
     run::to_end(build::cargo(job.place).args(["fmt", "--all", "--check", "--", "-l"]), job.deadline)?;
-    run::to_end(Command::new("sh").current_dir(job.place.conformance()).args(["-c", GOFMT]), job.deadline)
+    run::to_end(Command::new("sh").current_dir(job.place.root.join("tests")).args(["-c", GOFMT]), job.deadline)
 }
 
 /// gofmt names what it would change, and succeeds.
