@@ -81,6 +81,16 @@ impl Drop for Checkpointer {
     }
 }
 
+/// Whoever waits for a flush learns that there is nobody left to make it.
+struct StopOnDrop(Arc<Shared>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.asked.lock().stop = true;
+        self.0.changed.notify_all();
+    }
+}
+
 struct Worker {
     core: Arc<Core>,
     metrics: Arc<Metrics>,
@@ -91,6 +101,8 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        let _guard = self.core.guard("checkpointing");
+        let _stopped = StopOnDrop(self.shared.clone());
         loop {
             let ticket = {
                 let mut asked = self.shared.asked.lock();
@@ -105,9 +117,6 @@ impl Worker {
             let asked_for = ticket > self.shared.asked.lock().flushed;
             if let Err(error) = self.step(asked_for) {
                 self.core.fail(&error.to_string());
-                let mut asked = self.shared.asked.lock();
-                asked.stop = true;
-                self.shared.changed.notify_all();
                 return;
             }
             self.shared.asked.lock().flushed = ticket;

@@ -97,6 +97,7 @@ struct Worker {
 
 impl Worker {
     fn run(self) {
+        let _guard = self.core.guard("compaction");
         loop {
             {
                 let mut wanted = self.shared.wanted.lock();
@@ -130,7 +131,8 @@ impl Worker {
             let unfinished = self.core.state.read().unfinished_compaction();
             let Some(floor) = unfinished else { return Ok(()) };
             let began = Instant::now();
-            if !self.shrink_index(floor) || !self.rewrite(floor)? {
+            let Some(floor) = self.shrink_index(floor) else { return Ok(()) };
+            if !self.rewrite(floor)? {
                 return Ok(());
             }
             let mut effects = Effects::default();
@@ -146,28 +148,31 @@ impl Worker {
         }
     }
 
-    /// Takes what is dead out of the index; false when the member stops.
-    fn shrink_index(&self, floor: i64) -> bool {
+    /// Takes what is dead out of the index. Returns the compaction it went by, which may be a newer one than `floor`;
+    /// none when the member stops.
+    fn shrink_index(&self, mut floor: i64) -> Option<i64> {
         let mut dead = Vec::new();
         loop {
-            let pinned = self.core.pins.lowest().is_some_and(|pin| pin < floor);
-            if pinned {
-                if !self.rest(RETRY_PINNED) {
-                    return false;
-                }
-                continue;
-            }
             let began = Instant::now();
-            let done = self.core.state.write().compact_some(self.pace.batch, &mut dead);
+            let done = {
+                // The pins are looked at under the lock that readers pin under, and against the newest compaction: it
+                // is what the index goes by.
+                let mut state = self.core.state.write();
+                floor = state.compact_revision().max(floor);
+                let pinned = self.core.pins.lowest().is_some_and(|pin| pin < floor);
+                (!pinned).then(|| state.compact_some(self.pace.batch, &mut dead))
+            };
             self.metrics.mvcc.index_compaction_pause.observe(began.elapsed().as_secs_f64() * 1000.0);
             self.metrics.mvcc.compacted_keys.inc_by(dead.len() as u64);
             self.core.records.remove(&dead);
             dead.clear();
-            if done {
-                return true;
-            }
-            if !self.rest(self.pace.sleep) {
-                return false;
+            let rest = match done {
+                Some(true) => return Some(floor),
+                Some(false) => self.pace.sleep,
+                None => RETRY_PINNED,
+            };
+            if !self.rest(rest) {
+                return None;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use keepstone_proto::etcdserverpb::ResponseHeader;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::clocks::LeaseClock;
+use crate::compactor::Compactor;
 use crate::metrics::Metrics;
 use crate::pins::Pins;
 use crate::raft::codec::{self, Applied};
@@ -35,6 +36,8 @@ pub struct Core {
     /// Told of every lease that comes or goes.
     pub leases: Arc<LeaseClock>,
     pub metrics: Arc<Metrics>,
+    /// Carries out what a compaction leaves behind. Set once the member is put together.
+    pub compactor: OnceLock<Compactor>,
     durable: Mutex<Applied>,
     /// The mark of the last applied run. Changed under the state's write lock.
     mark: Mutex<Bytes>,
@@ -63,6 +66,7 @@ impl Core {
             pins: Pins::default(),
             leases,
             metrics,
+            compactor: OnceLock::new(),
             mark: Mutex::new(codec::encode_applied(&durable)),
             durable: Mutex::new(durable),
             applied_index: AtomicU64::new(index),
@@ -79,6 +83,11 @@ impl Core {
         let mark = codec::encode_applied(applied);
         self.records.append(effects.records, effects.tables, mark.clone());
         *self.mark.lock() = mark;
+        if state.unfinished_compaction().is_some()
+            && let Some(compactor) = self.compactor.get()
+        {
+            compactor.start();
+        }
         self.applied_index.store(applied.log_id.as_ref().map_or(0, |id| id.index()), Ordering::Release);
     }
 
@@ -143,6 +152,11 @@ impl Core {
         self.failure.subscribe()
     }
 
+    /// Ends the member if the thread or task that holds it panics: nothing may go on as if it were still there.
+    pub fn guard(self: &Arc<Self>, name: &'static str) -> Guard {
+        Guard { core: self.clone(), name }
+    }
+
     /// The log position of the last flushed checkpoint.
     pub fn durable(&self) -> Applied {
         self.durable.lock().clone()
@@ -150,5 +164,19 @@ impl Core {
 
     pub fn set_durable(&self, applied: Applied) {
         *self.durable.lock() = applied;
+    }
+}
+
+/// See [`Core::guard`].
+pub struct Guard {
+    core: Arc<Core>,
+    name: &'static str,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.core.fail(&format!("{} has panicked", self.name));
+        }
     }
 }

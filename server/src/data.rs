@@ -38,6 +38,8 @@ pub enum DataError {
     Identity { path: PathBuf, why: String },
     #[error("{store} holds the state of {found}, but the log in {log} is of {expected}: one of them belongs to another member", store = store.display(), log = log.display())]
     OtherMember { store: PathBuf, log: PathBuf, found: Identity, expected: Identity },
+    #[error("{store} and {log} are of different data directories of this member: put back the directory that belongs to the other, or remove the member and add it again with an empty one", store = store.display(), log = log.display())]
+    OtherDirectory { store: PathBuf, log: PathBuf },
     #[error("the log in {log} begins at entry {first}, but {store} ends at entry {applied}: what lies between is lost. Remove the member and add it again with an empty data directory; where no other member is left, restore from a backup", log = log.display(), store = store.display())]
     Gap { log: PathBuf, store: PathBuf, first: u64, applied: u64 },
     #[error("the log in {log} ends at entry {last}, but {store} holds the state of entry {applied}: the end of the log is lost. Remove the member and add it again with an empty data directory; where no other member is left, restore from a backup", log = log.display(), store = store.display())]
@@ -129,6 +131,9 @@ fn make_dir(path: &Path) -> Result<(), DataError> {
     if mode & 0o077 != 0 {
         tracing::warn!(dir = %path.display(), "directory exists with other permissions than 0700: {mode:04o}");
     }
+    // Its own name has to survive a loss of power too.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(wrap)?;
     // A directory that can't be written is found out here and not by the first write.
     let probe = path.join(".touch");
     fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(wrap)
@@ -196,6 +201,8 @@ pub struct Checkpoint {
 pub fn open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Checkpoint, DataError> {
     make_dir(&paths.store)?;
     let store = DiskStore::open(&paths.store, &DiskOptions::default())?;
+    let wrap = |source| DataError::Directory { path: paths.store.clone(), source };
+    fs::File::open(&paths.store).and_then(|dir| dir.sync_all()).map_err(wrap)?;
     let options = keepstone_store::Options { cache_bytes, dirty_limit_bytes: DIRTY_LIMIT_BYTES, ..Default::default() };
     let (records, opened) = RecordStore::open(Arc::new(store), options)?;
     let applied = read_applied(paths, &opened)?;
@@ -212,6 +219,11 @@ pub fn open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Che
         return Err(DataError::Cut { log, store, last, applied: reached });
     }
     let state = restore(paths, &records, &opened)?;
+    let bound = state.members().incarnation(log.identity.member_id);
+    let terms = applied.log_id.as_ref().map(codec::term_of).zip(log.wal.term(reached));
+    if bound.is_some_and(|bound| bound != log.incarnation) || terms.is_some_and(|(ours, theirs)| ours != theirs) {
+        return Err(DataError::OtherDirectory { store: paths.store.clone(), log: paths.log.clone() });
+    }
     if let Some(cluster_id) = state.members().cluster_id()
         && (cluster_id != log.identity.cluster_id || !knows(&state, log.identity.member_id))
     {

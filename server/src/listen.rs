@@ -13,6 +13,8 @@ use crate::api::front::{self, Doors, Http2};
 use crate::config::{ListenUrl, SocketOptions};
 use crate::runtime::Workers;
 
+/// Between two probes of a silent connection, as Go has it.
+const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(15);
 /// Connections the kernel may queue before they are accepted.
 const BACKLOG: i32 = 4096;
 
@@ -142,6 +144,8 @@ fn bind_tcp(url: &ListenUrl, options: SocketOptions) -> io::Result<Socket> {
     if options.reuse_port {
         socket.set_reuse_port(true)?;
     }
+    // Accepted connections inherit it: a peer that vanished is noticed though it had only watches.
+    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
     socket.set_nonblocking(true)?;
     socket.bind(&(*address).into())?;
     socket.listen(BACKLOG)?;

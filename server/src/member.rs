@@ -11,9 +11,9 @@ use keepstone_proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, Clu
 use keepstone_state::Error;
 use openraft::SnapshotPolicy;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
-use crate::api::context::Context;
+use crate::api::context::{BULK_READS, Context};
 use crate::api::front::Http2;
 use crate::api::{observe, services};
 use crate::checkpointer::Checkpointer;
@@ -71,6 +71,8 @@ fn raft_config(config: &Config) -> anyhow::Result<Arc<openraft::Config>> {
         max_in_snapshot_log_to_keep: config.snapshot_catchup_entries,
         purge_batch_size: 256,
         enable_pre_vote: Some(config.pre_vote),
+        // A restored leader would take up its old term; an election costs a lone member one tick and is always safe.
+        enable_leader_restore: Some(false),
         ..Default::default()
     };
     Ok(Arc::new(raft.validate().context("the Raft timing that follows from the flags")?))
@@ -145,7 +147,8 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let (mut workers, lanes) = Workers::start(layout, cores).context("starting the serving threads")?;
     let (hub, matchings) = Hub::new(workers.threads());
     for matching in matchings {
-        workers.spawn(move || Box::pin(matching.run())).await;
+        let ring = hub.ring.clone();
+        workers.spawn(move || Box::pin(matching.run(ring))).await;
     }
     let leases = LeaseClock::new();
     let applied = checkpoint.applied.clone();
@@ -174,13 +177,23 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let (proposer, batcher) = Proposer::new(first_request_id(identity), timeout, config.max_request_bytes);
     let (reads, confirmer) = ReadIndex::new(timeout);
     let records = core.records.clone();
-    tokio::spawn(batcher.run(raft.clone(), lanes.clone(), move || records.is_over_dirty_limit()));
-    tokio::spawn(confirmer.run(raft.clone(), lanes));
+    let batching = batcher.run(raft.clone(), lanes.clone(), move || records.is_over_dirty_limit());
+    let confirming = confirmer.run(raft.clone(), lanes);
+    let (batch_guard, confirm_guard) = (core.guard("proposing"), core.guard("confirming reads"));
+    tokio::spawn(async move {
+        let _guard = batch_guard;
+        batching.await;
+    });
+    tokio::spawn(async move {
+        let _guard = confirm_guard;
+        confirming.await;
+    });
     let checkpointer =
         Arc::new(Checkpointer::start(core.clone(), metrics.clone()).context("starting the checkpoint thread")?);
     let pace = Pace { batch: config.compaction_batch_limit, sleep: config.compaction_sleep_interval };
     let (compactor, compactor_thread) =
         Compactor::spawn(core.clone(), metrics.clone(), pace).context("starting the compaction thread")?;
+    drop(core.compactor.set(compactor.clone()));
     let ctx = Arc::new(Context {
         config: config.clone(),
         core: core.clone(),
@@ -191,6 +204,7 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         compactor,
         checkpointer: checkpointer.clone(),
         metrics: metrics.clone(),
+        bulk: Arc::new(Semaphore::new(BULK_READS)),
         paths,
     });
     tokio::spawn(follow_raft(raft.clone(), core.clone(), metrics.clone()));
@@ -296,6 +310,8 @@ async fn establish(ctx: &Context, log: &data::Log) -> anyhow::Result<()> {
             members: vec![member],
         };
         propose(ctx, InternalRaftRequest { cluster_init: Some(init), ..Default::default() }).await?;
+    }
+    if ctx.core.state.read().members().incarnation(identity.member_id).is_none() {
         let bind = keepstone_proto::keepstonepb::MemberBind {
             member_id: identity.member_id.0,
             incarnation: log.incarnation.to_vec().into(),

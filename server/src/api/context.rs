@@ -5,6 +5,7 @@ use std::sync::Arc;
 use keepstone_proto::etcdserverpb::{InternalRaftRequest, ResponseHeader};
 use keepstone_state::{Error, Reply};
 use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::sync::Semaphore;
 use tonic::Status;
 
 use super::error::status;
@@ -19,6 +20,9 @@ use crate::propose::Proposer;
 use crate::raft::read_index::ReadIndex;
 use crate::raft::types::Raft;
 
+/// Reads of everything that may run at once: each holds a thread and a pin.
+pub const BULK_READS: usize = 8;
+
 /// Shared by all services of all listeners.
 pub struct Context {
     pub config: Arc<Config>,
@@ -31,6 +35,8 @@ pub struct Context {
     pub checkpointer: Arc<Checkpointer>,
     pub paths: Paths,
     pub metrics: Arc<Metrics>,
+    /// Reads of everything (snapshots, hashes) that may run at once.
+    pub bulk: Arc<Semaphore>,
 }
 
 impl Context {

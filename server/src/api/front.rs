@@ -21,6 +21,10 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 /// Bytes of answers buffered for one stream before its sender has to wait.
 const SEND_BUFFER: usize = 512 << 10;
 
+/// Streams that a client has given up before they were looked at. A busy thread meets many at once, and hyper's own
+/// bound would end the connection with all its watches.
+const PENDING_RESETS: usize = 65_536;
+
 /// What a listener serves.
 #[derive(Clone)]
 pub struct Doors {
@@ -48,6 +52,7 @@ where
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(http2.max_concurrent_streams)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)

@@ -86,9 +86,7 @@ impl KvService {
         if !is_serializable(txn) {
             self.ctx.linearizable().await?;
         }
-        let core = &self.ctx.core;
-        let answer = core.state.read().read_txn(txn, &*core.records);
-        answer.map_err(|error| core.fail(&error.to_string()))?.map_err(|error| status(&error))
+        range::read_txn(&self.ctx.core, txn).await
     }
 
     async fn write_txn(&self, txn: TxnRequest) -> Result<TxnResponse, Status> {
@@ -105,7 +103,6 @@ impl KvService {
         let request = InternalRaftRequest { compaction: Some(compaction), ..Default::default() };
         match self.ctx.propose(request).await? {
             Reply::Compaction(mut response) => {
-                self.ctx.compactor.start();
                 if physical {
                     self.ctx.compactor.finished(revision).await;
                 }

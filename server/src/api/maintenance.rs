@@ -15,6 +15,7 @@ use keepstone_proto::membershippb::DowngradeInfoSetRequest;
 use keepstone_snapshot::etcd::Trailer;
 use keepstone_state::{Error, HashKv, Reply, Revision};
 use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -22,6 +23,7 @@ use tonic::{Request, Response, Status};
 use super::context::Context;
 use super::error::status;
 use super::kv::unexpected;
+use super::range_stream::PATIENCE;
 use crate::core::Core;
 use crate::export::{Copy, ExportError, Pieces};
 use crate::version;
@@ -116,6 +118,7 @@ impl Maintenance for MaintenanceService {
 
     async fn hash(&self, _request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
         let core = self.ctx.core.clone();
+        let _permit = self.ctx.bulk.acquire().await.map_err(|_| status(&Error::Stopped))?;
         let hash = blocking(&self.ctx.core, move || whole_hash(&core)).await?;
         Ok(Response::new(HashResponse { header: Some(self.ctx.header(0)), hash }))
     }
@@ -124,6 +127,7 @@ impl Maintenance for MaintenanceService {
         let revision = request.into_inner().revision;
         let core = self.ctx.core.clone();
         let began = std::time::Instant::now();
+        let _permit = self.ctx.bulk.acquire().await.map_err(|_| status(&Error::Stopped))?;
         let mut response =
             blocking(&self.ctx.core, move || hash_kv(&core, revision)).await?.map_err(|error| status(&error))?;
         self.ctx.metrics.mvcc.hash_rev.observe(began.elapsed().as_secs_f64());
@@ -136,10 +140,13 @@ impl Maintenance for MaintenanceService {
     async fn snapshot(&self, _request: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
         let (tx, rx) = mpsc::channel(PIECES_AHEAD);
         let core = self.ctx.core.clone();
+        let permit = self.ctx.bulk.clone().acquire_owned().await.map_err(|_| status(&Error::Stopped))?;
+        let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = send_snapshot(&core, &tx) {
+            let _permit = permit;
+            if let Err(error) = send_snapshot(&core, &runtime, &tx) {
                 tracing::warn!(%error, "a snapshot stream broke off");
-                drop(tx.blocking_send(Err(Status::internal(error.to_string()))));
+                drop(tx.try_send(Err(Status::internal(error.to_string()))));
             }
         });
         Ok(Response::new(ReceiverStream::new(rx)))
@@ -261,12 +268,17 @@ fn whole_hash(core: &Core) -> Result<u32, keepstone_store::StoreError> {
 
 type Pieced = mpsc::Sender<Result<SnapshotResponse, Status>>;
 
-fn send_snapshot(core: &Core, tx: &Pieced) -> Result<(), ExportError> {
+fn send_snapshot(core: &Core, runtime: &Handle, tx: &Pieced) -> Result<(), ExportError> {
     let copy = Copy::take(core);
     let layout = copy.measure(core)?;
     let mut remaining = layout.file_bytes();
     let mut trailer = Trailer::new();
-    let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+    // A client that stops reading would hold back compaction for ever.
+    let send = |piece| match runtime.block_on(tokio::time::timeout(PATIENCE, tx.send(Ok(piece)))) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe)),
+        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut)),
+    };
     let wrap = |error| {
         ExportError::from(keepstone_snapshot::etcd::WriteError::from(keepstone_snapshot::bolt::WriteError::from(error)))
     };
@@ -279,7 +291,7 @@ fn send_snapshot(core: &Core, tx: &Pieced) -> Result<(), ExportError> {
             blob: piece.into(),
             version: version::ETCD_STORAGE.to_owned(),
         };
-        tx.blocking_send(Ok(response)).map_err(gone)
+        send(response)
     });
     copy.write(core, layout, pieces)?.finish().map(drop).map_err(wrap)?;
     let digest = SnapshotResponse {
@@ -288,5 +300,5 @@ fn send_snapshot(core: &Core, tx: &Pieced) -> Result<(), ExportError> {
         blob: trailer.finish().to_vec().into(),
         version: version::ETCD_STORAGE.to_owned(),
     };
-    tx.blocking_send(Ok(digest)).map_err(|error| wrap(gone(error)))
+    send(digest).map_err(wrap)
 }

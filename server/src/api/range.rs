@@ -1,10 +1,14 @@
 //! Reads outside the log: the index is walked in steps, so that a long list neither blocks writers nor is read under
 //! one lock; the revision it reads at stays pinned until the answer is made.
 
+use std::collections::VecDeque;
+
 use keepstone_proto::KeyValue;
-use keepstone_proto::etcdserverpb::{RangeRequest, RangeResponse};
+use keepstone_proto::etcdserverpb::request_op::Request as Op;
+use keepstone_proto::etcdserverpb::response_op::Response as Answer;
+use keepstone_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseOp, TxnRequest, TxnResponse};
 use keepstone_state::range::{Fetch, Plan};
-use keepstone_state::{Error, Records, Revision};
+use keepstone_state::{Error, Records, Revision, State};
 use tonic::Status;
 
 use super::error::status;
@@ -13,6 +17,8 @@ use crate::pins::Pin;
 
 /// Keys looked up under one hold of the state's lock.
 const STEP_KEYS: usize = 1024;
+/// Bytes of values read before other requests of the thread get a turn.
+const STEP_BYTES: usize = 1 << 20;
 
 /// A Range that is being read: what it will answer, and the pin on its revision.
 pub struct Reading<'a> {
@@ -22,13 +28,22 @@ pub struct Reading<'a> {
     after: Option<Box<[u8]>>,
     left: usize,
     done: bool,
+    /// Looked up but not read yet.
+    places: VecDeque<Revision>,
 }
 
 impl<'a> Reading<'a> {
     /// # Errors
     /// The revision is compacted or not there yet.
     pub fn start(core: &'a Core, request: &'a RangeRequest) -> Result<Self, Error> {
-        let state = core.state.read();
+        Self::under(&core.state.read(), core, request)
+    }
+
+    /// As [`Self::start`], on the state that the caller has locked.
+    ///
+    /// # Errors
+    /// The revision is compacted or not there yet.
+    pub fn under(state: &State, core: &'a Core, request: &'a RangeRequest) -> Result<Self, Error> {
         let plan = Plan::new(request, state.revision(), state.compact_revision())?;
         let pin = core.pins.pin(plan.at);
         let left = match plan.fetch {
@@ -36,31 +51,38 @@ impl<'a> Reading<'a> {
             Fetch::First(n) => n,
             Fetch::All => usize::MAX,
         };
-        Ok(Self { core, plan, _pin: pin, after: None, left, done: left == 0 })
+        Ok(Self { core, plan, _pin: pin, after: None, left, done: left == 0, places: VecDeque::new() })
     }
 
-    /// The next keys' places in history, at most `max`; empty at the end.
-    pub fn next_places(&mut self, max: usize) -> Vec<Revision> {
+    /// Looks up the next keys' places in history.
+    fn look_up(&mut self) {
         // At an old revision a step may pass over dead keys alone: only a scan without `next` is the end.
-        while !self.done {
-            let want = max.min(self.left);
+        while !self.done && self.places.is_empty() {
+            let want = STEP_KEYS.min(self.left);
             let scan = self.core.state.read().scan(self.plan.keys, self.plan.at, self.after.as_deref(), want);
             self.left -= scan.found.len();
             self.after = scan.next;
             self.done = self.left == 0 || self.after.is_none();
-            if !scan.found.is_empty() {
-                return scan.found;
-            }
+            self.places.extend(scan.found);
         }
-        Vec::new()
     }
 
-    /// The value recorded at a place.
+    /// The values of the next keys: up to `keys` of them, and no more once they have `bytes`; empty at the end.
     ///
     /// # Errors
     /// A store that can't be read ends the member: the caller gets no answer made without it.
-    pub fn value(&self, at: Revision) -> Result<KeyValue, Status> {
-        self.core.records.get(at).map_err(|error| self.core.fail(&error.to_string()))
+    pub fn next_values(&mut self, keys: usize, bytes: usize) -> Result<Vec<KeyValue>, Status> {
+        let (mut values, mut have) = (Vec::new(), 0);
+        while values.len() < keys && have < bytes {
+            if self.places.is_empty() {
+                self.look_up();
+            }
+            let Some(at) = self.places.pop_front() else { break };
+            let kv = self.core.records.get(at).map_err(|error| self.core.fail(&error.to_string()))?;
+            have += kv.raw().len();
+            values.push(kv);
+        }
+        Ok(values)
     }
 
     /// How many keys the range holds at its revision, whatever is fetched of them.
@@ -85,23 +107,52 @@ impl<'a> Reading<'a> {
 /// # Errors
 /// etcd's status for a revision that can't be read.
 pub async fn range(core: &Core, request: &RangeRequest) -> Result<RangeResponse, Status> {
-    let mut reading = Reading::start(core, request).map_err(|error| status(&error))?;
+    let reading = Reading::start(core, request).map_err(|error| status(&error))?;
+    finish(reading).await
+}
+
+async fn finish(mut reading: Reading<'_>) -> Result<RangeResponse, Status> {
     let count = reading.count().await;
     let mut kvs = Vec::with_capacity(reading.left.min(count));
     loop {
-        let places = reading.next_places(STEP_KEYS);
-        if places.is_empty() {
-            break;
+        let values = reading.next_values(STEP_KEYS, STEP_BYTES)?;
+        if values.is_empty() {
+            return Ok(reading.plan.finish(kvs, count));
         }
-        for at in places {
-            let kv = reading.value(at)?;
-            if reading.plan.wants(&kv) {
-                kvs.push(kv);
-            }
-        }
+        kvs.extend(values.into_iter().filter(|kv| reading.plan.wants(kv)));
         if !reading.done {
             tokio::task::yield_now().await;
         }
     }
-    Ok(reading.plan.finish(kvs, count))
+}
+
+/// Answers a txn that only reads. Its compares are decided and its revisions pinned in one moment; the ranges are then
+/// read as any other.
+///
+/// # Errors
+/// etcd's status for a revision that can't be read.
+pub async fn read_txn(core: &Core, txn: &TxnRequest) -> Result<TxnResponse, Status> {
+    let head = TxnRequest { compare: txn.compare.clone(), ..Default::default() };
+    let (mut response, readings) = {
+        let state = core.state.read();
+        let decided = state.read_txn(&head, &*core.records).map_err(|error| core.fail(&error.to_string()))?;
+        let response = decided.map_err(|error| status(&error))?;
+        let ops = if response.succeeded { &txn.success } else { &txn.failure };
+        let ranges = ops.iter().filter_map(|op| match &op.request {
+            Some(Op::RequestRange(range)) => Some(range),
+            _ => None,
+        });
+        // Inside a txn a revision below zero is one that is gone, not the current one.
+        let reading = |range: &'_ RangeRequest| if range.revision < 0 { Err(Error::Compacted) } else { Ok(()) };
+        let readings = ranges
+            .map(|range| reading(range).and_then(|()| Reading::under(&state, core, range)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| status(&error))?;
+        (response, readings)
+    };
+    for reading in readings {
+        let range = finish(reading).await?;
+        response.responses.push(ResponseOp { response: Some(Answer::ResponseRange(range)) });
+    }
+    Ok(response)
 }

@@ -2,8 +2,8 @@
 //! the memory of a few chunks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use keepstone_proto::KeyValue;
 use keepstone_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keepstone_proto::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
 use keepstone_state::check;
@@ -17,6 +17,8 @@ use super::range::Reading;
 
 /// Chunks made ahead of the client.
 const CHUNKS_AHEAD: usize = 2;
+/// How long a chunk may wait for the client to take it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Keys of the first chunk; the next ones double or halve to come near the request limit in bytes.
 const FIRST_CHUNK_KEYS: usize = 10;
 
@@ -57,30 +59,32 @@ async fn send(ctx: &Context, request: &RangeRequest, tx: &Chunks) -> Result<(), 
     let mut reading = Reading::start(&ctx.core, request).map_err(|error| status(&error))?;
     let count = reading.count().await;
     let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let bytes = ctx.config.max_request_bytes;
     let mut keys = FIRST_CHUNK_KEYS;
     let mut sent = 0;
-    let mut chunk = next_chunk(&mut reading, keys.min(limit), request.keys_only)?;
+    let mut chunk = reading.next_values(keys.min(limit), bytes)?;
     loop {
         sent += chunk.len();
-        let bytes: usize = chunk.iter().map(|kv| kv.raw().len()).sum();
-        keys = if bytes < ctx.config.max_request_bytes / 2 { keys * 2 } else { (keys / 2).max(1) };
-        let next = next_chunk(&mut reading, keys.min(limit - sent), request.keys_only)?;
+        let size: usize = chunk.iter().map(|kv| kv.raw().len()).sum();
+        keys = if size < bytes / 2 { keys * 2 } else { (keys / 2).max(1) };
+        let next = reading.next_values(keys.min(limit - sent), bytes)?;
         let last = next.is_empty();
-        let mut response = RangeResponse { kvs: std::mem::replace(&mut chunk, next), ..Default::default() };
+        let mut kvs = std::mem::replace(&mut chunk, next);
+        if request.keys_only {
+            kvs.iter_mut().for_each(|kv| *kv = kv.without_value());
+        }
+        let mut response = RangeResponse { kvs, ..Default::default() };
         if last {
             response.header = Some(ctx.header(reading.plan.current));
             response.count = count as i64;
             response.more = !request.count_only && sent < count && sent == limit;
         }
         let message = RangeStreamResponse { range_response: Some(response) };
-        if tx.send(Ok(message)).await.is_err() || last {
-            return Ok(());
+        // A client that stops reading would hold its revision for ever.
+        match tokio::time::timeout(PATIENCE, tx.send(Ok(message))).await {
+            Ok(Ok(())) if !last => {}
+            Ok(_) => return Ok(()),
+            Err(_) => return Err(Status::deadline_exceeded("the stream was not read for a minute")),
         }
     }
-}
-
-fn next_chunk(reading: &mut Reading<'_>, keys: usize, keys_only: bool) -> Result<Vec<KeyValue>, Status> {
-    let places = if keys == 0 { Vec::new() } else { reading.next_places(keys) };
-    let value = |at| reading.value(at).map(|kv| if keys_only { kv.without_value() } else { kv });
-    places.into_iter().map(value).collect()
 }

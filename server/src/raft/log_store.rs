@@ -122,7 +122,9 @@ impl RaftLogReader<TypeConfig> for LogStore {
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let end = self.wal.last().map_or(0, |last| last.index + 1);
-        let range = bounds(&range, end);
+        // What has been purged is missing at the head, as openraft allows.
+        let mut range = bounds(&range, end);
+        range.start = range.start.max(self.wal.first_index().unwrap_or(end)).min(range.end);
         if let Some(entries) = self.shared.lock().find(range.clone()) {
             return Ok(entries);
         }

@@ -59,7 +59,7 @@ impl Confirmer {
     pub async fn run(mut self, raft: Raft, lanes: Lanes) {
         let mut waiting = Vec::new();
         while self.rx.recv_many(&mut waiting, usize::MAX).await > 0 {
-            let outcome = confirm(&raft).await;
+            let outcome = confirm(&raft, &mut waiting).await;
             lanes.deliver(waiting.drain(..).map(|waiter| (waiter, outcome.clone())));
         }
     }
@@ -67,7 +67,7 @@ impl Confirmer {
 
 /// Asks anew, with a request of its own each time, until leadership is confirmed: as in etcd a read waits for a leader,
 /// and its own timeout ends the wait.
-async fn confirm(raft: &Raft) -> Outcome {
+async fn confirm(raft: &Raft, waiting: &mut Vec<Waiter<Outcome>>) -> Outcome {
     let mut changes = raft.metrics();
     loop {
         match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
@@ -76,6 +76,7 @@ async fn confirm(raft: &Raft) -> Outcome {
             Err(RaftError::APIError(
                 LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
             )) => {
+                waiting.retain(|waiter| !waiter.is_closed());
                 if tokio::time::timeout(RETRY, changes.changed()).await.is_ok_and(|changed| changed.is_err()) {
                     return Err(Error::Stopped);
                 }

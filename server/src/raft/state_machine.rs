@@ -48,7 +48,7 @@ impl StateMachine {
                     let apply = |request: &super::types::Request| {
                         state.apply(log_id.index(), codec::term_of(&log_id), &request.decoded, records, &mut effects)
                     };
-                    proposal.requests.iter().map(apply).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?
+                    proposal.requests.iter().map(apply).collect::<Result<Vec<_>, _>>().unwrap_or_else(|e| stop(&e))
                 }
                 Payload::Membership(membership) => {
                     self.applied.membership = StoredMembership::new(Some(log_id), membership.clone());
@@ -76,6 +76,16 @@ impl StateMachine {
         let durable = self.core.durable();
         openraft::SnapshotMeta { last_log_id: durable.log_id, last_membership: durable.membership }
     }
+}
+
+/// The store failed in the middle of a request: the state is half changed and nobody may see it. The process ends here,
+/// with the state's lock held; the log has all that was acknowledged.
+fn stop(error: &keepstone_state::RecordError) -> ! {
+    tracing::error!(%error, "the store failed while a log entry was applied: the member stops");
+    if let Some(log) = crate::logging::control() {
+        log.flush(std::time::Duration::from_secs(1));
+    }
+    std::process::exit(1);
 }
 
 /// A snapshot is a handle on the last flushed checkpoint, never a file built ahead.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::matcher::{Keys, Matcher};
-use super::ring::Run;
+use super::ring::{Ring, Run};
 
 /// References one watcher, and all watchers of one stream, may owe before the watcher lags. 24 bytes each.
 const OWED_BY_WATCHER: usize = 4096;
@@ -52,6 +52,8 @@ struct Watcher {
     next: i64,
     owed: VecDeque<Owed>,
     lags: bool,
+    /// Owes all it may; it lags from the end of this run on.
+    overfull: bool,
     /// Sent something since the last progress notification.
     active: bool,
 }
@@ -83,10 +85,18 @@ struct Inner {
     position: i64,
 }
 
+/// A run in the ring: its place and the revision after it. The ring alone keeps the run, so that a thread which is slow to
+/// match costs no memory.
+#[derive(Clone, Copy, Debug)]
+struct Announced {
+    seq: u64,
+    revision: i64,
+}
+
 /// The watchers of one thread.
 #[derive(Debug)]
 pub struct Local {
-    runs: mpsc::UnboundedSender<Arc<Run>>,
+    runs: mpsc::UnboundedSender<Announced>,
     interested: AtomicBool,
     inner: Mutex<Inner>,
 }
@@ -94,7 +104,7 @@ pub struct Local {
 /// The receiving end of a [`Local`]: a task for its thread.
 pub struct Matching {
     local: Arc<Local>,
-    runs: mpsc::UnboundedReceiver<Arc<Run>>,
+    runs: mpsc::UnboundedReceiver<Announced>,
 }
 
 /// A watcher that has to be fed from the store, from `next` on.
@@ -117,9 +127,12 @@ impl Local {
         self.interested.load(Ordering::SeqCst)
     }
 
-    /// Hands over a run; dropped if the thread is gone.
-    pub fn send(&self, run: Arc<Run>) {
-        drop(self.runs.send(run));
+    /// Announces a run; dropped if the thread is gone.
+    pub fn send(&self, run: &Run) {
+        let announced = Announced { seq: run.seq, revision: run.revision };
+        if self.runs.send(announced).is_err() {
+            tracing::trace!("the thread is gone");
+        }
     }
 
     pub fn open(&self) -> (u64, Arc<Notify>) {
@@ -130,22 +143,21 @@ impl Local {
         (id, stream.changed.clone())
     }
 
-    /// From now on runs are sent here. Call it before reading the revision that [`Self::add`] is given.
-    pub fn be_interested(&self) {
-        self.interested.store(true, Ordering::SeqCst);
-    }
-
-    /// Adds a watcher; `current` is the store's revision, read after [`Self::be_interested`].
-    pub fn add(&self, stream: u64, watch: i64, spec: Spec, current: i64) {
+    /// Adds a watcher. `current` reads the store's revision; it is called once runs are sent here and while none is
+    /// matched, so that the watcher gets every later one. Returns what it read.
+    pub fn add(&self, stream: u64, watch: i64, spec: Spec, current: impl FnOnce() -> i64) -> i64 {
         let mut guard = self.inner.lock();
+        self.interested.store(true, Ordering::SeqCst);
+        let current = current();
         let inner = &mut *guard;
         if inner.watchers == 0 {
             inner.position = inner.position.max(current);
         }
         let lags = spec.start != 0 && spec.start <= current;
         let next = if lags { spec.start } else { spec.start.max(current + 1) };
-        let Some(state) = inner.streams.get_mut(&stream) else { return };
-        let watcher = Watcher { spec: Arc::new(spec), next, owed: VecDeque::new(), lags, active: false };
+        let Some(state) = inner.streams.get_mut(&stream) else { return current };
+        let owed = VecDeque::new();
+        let watcher = Watcher { spec: Arc::new(spec), next, owed, lags, overfull: false, active: false };
         if lags {
             state.lagging.insert(watch);
         } else {
@@ -153,6 +165,7 @@ impl Local {
         }
         state.watchers.insert(watch, watcher);
         inner.watchers += 1;
+        current
     }
 
     pub fn has(&self, stream: u64, watch: i64) -> bool {
@@ -169,12 +182,13 @@ impl Local {
 
     pub fn close(&self, stream: u64) {
         let mut guard = self.inner.lock();
-        let watches: Vec<i64> =
-            guard.streams.get(&stream).map(|s| s.watchers.keys().copied().collect()).unwrap_or_default();
-        for watch in watches {
-            guard.remove(stream, watch);
+        let inner = &mut *guard;
+        if let Some(state) = inner.streams.remove(&stream) {
+            inner.watchers -= state.watchers.len();
+            for (watch, watcher) in state.watchers.iter().filter(|(_, watcher)| !watcher.lags) {
+                inner.in_step.remove(&watcher.spec.keys, Target { stream, watch: *watch });
+            }
         }
-        guard.streams.remove(&stream);
         self.settle(&guard);
     }
 
@@ -331,6 +345,7 @@ impl Inner {
             state.lagging.insert(target.watch);
         }
         watcher.next = next;
+        watcher.overfull = false;
         state.owed -= watcher.owed.len();
         watcher.owed = VecDeque::new();
         state.ready.retain(|ready| *ready != target.watch);
@@ -348,27 +363,49 @@ impl Inner {
                 if owed.revision < watcher.next || !watcher.spec.wants(change.record.tombstone) {
                     return;
                 }
+                if watcher.overfull {
+                    return;
+                }
+                if watcher.owed.len() >= OWED_BY_WATCHER || state.owed >= OWED_BY_STREAM {
+                    watcher.overfull = true;
+                    overfull.push((target, owed.revision));
+                    return;
+                }
                 if watcher.owed.is_empty() {
                     state.ready.push_back(target.watch);
                     touched.push(target.stream);
                 }
                 watcher.owed.push_back(owed);
                 state.owed += 1;
-                if watcher.owed.len() >= OWED_BY_WATCHER || state.owed >= OWED_BY_STREAM {
-                    overfull.push(target);
-                }
             });
         }
-        let mut behind = Vec::new();
-        for target in overfull {
-            let oldest =
-                streams.get(&target.stream).and_then(|s| s.watchers.get(&target.watch)).and_then(|w| w.owed.front());
-            behind.extend(oldest.map(|owed| (target, owed.revision)));
+        for (target, revision) in overfull {
+            let watcher = self.streams.get(&target.stream).and_then(|s| s.watchers.get(&target.watch));
+            let oldest = watcher.and_then(|w| w.owed.front()).map(|owed| owed.revision);
+            self.fall_behind(target, oldest.unwrap_or(revision));
+            touched.push(target.stream);
         }
+        self.position = self.position.max(run.revision);
+        self.wake(touched);
+    }
+
+    /// Runs up to `revision` left the log before they were matched: everybody in step reads them from the store.
+    fn lose_runs(&mut self, revision: i64) {
+        let mut behind = Vec::new();
+        for (stream, state) in &self.streams {
+            for (watch, watcher) in state.watchers.iter().filter(|(_, watcher)| !watcher.lags) {
+                let unmatched = watcher.next.max(self.position + 1);
+                let next = watcher.owed.front().map_or(unmatched, |owed| owed.revision);
+                if next <= revision {
+                    behind.push((Target { stream: *stream, watch: *watch }, next));
+                }
+            }
+        }
+        let touched = behind.iter().map(|(target, _)| target.stream).collect();
         for (target, next) in behind {
             self.fall_behind(target, next);
         }
-        self.position = self.position.max(run.revision);
+        self.position = self.position.max(revision);
         self.wake(touched);
     }
 
@@ -390,10 +427,15 @@ impl Inner {
 }
 
 impl Matching {
-    /// Matches runs until the hub is gone.
-    pub async fn run(mut self) {
-        while let Some(run) = self.runs.recv().await {
-            self.local.inner.lock().match_run(&run);
+    /// Matches the runs in `ring` until the hub is gone.
+    pub async fn run(mut self, ring: Arc<Ring>) {
+        while let Some(announced) = self.runs.recv().await {
+            let run = ring.get(announced.seq);
+            let mut inner = self.local.inner.lock();
+            match run {
+                Some(run) => inner.match_run(&run),
+                None => inner.lose_runs(announced.revision),
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ pub use stream::{Settings, serve};
 /// The shared log and every thread's watchers.
 #[derive(Debug)]
 pub struct Hub {
-    pub ring: Ring,
+    pub ring: Arc<Ring>,
     locals: Vec<Arc<Local>>,
 }
 
@@ -26,7 +26,7 @@ impl Hub {
     /// One [`Local`] per serving thread; each [`Matching`] has to run on its own.
     pub fn new(threads: usize) -> (Self, Vec<Matching>) {
         let (locals, matchings) = (0..threads).map(|_| Local::new()).unzip();
-        (Self { ring: Ring::default(), locals }, matchings)
+        (Self { ring: Arc::default(), locals }, matchings)
     }
 
     /// Gives an applied run's records to the watchers. Call it under the state's write lock, so that a watcher which
@@ -37,7 +37,7 @@ impl Hub {
         }
         let run = self.ring.push(records, revision);
         for local in self.locals.iter().filter(|local| local.is_interested()) {
-            local.send(run.clone());
+            local.send(&run);
         }
     }
 

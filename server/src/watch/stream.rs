@@ -101,7 +101,12 @@ impl Feeder {
                 request = requests.next(), if open && self.answers.len() < WAITING_ANSWERS => match request {
                     Some(Ok(request)) => self.handle(request),
                     // The client's end of sending does not end its watchers; only its going away does.
-                    Some(Err(_)) | None => open = false,
+                    None => open = false,
+                    // A message that is too large or can't be read ends the call, as it would any other.
+                    Some(Err(error)) => {
+                        drop(out.send(Err(error)).await);
+                        return;
+                    }
                 },
                 permit = out.reserve(), if has_output => match permit {
                     Ok(permit) => match self.produce().await {
@@ -155,11 +160,9 @@ impl Feeder {
     }
 
     fn create(&mut self, create: WatchCreateRequest) {
-        self.local.be_interested();
-        let revision = self.core.revision();
-        let header = Some(self.core.header(revision));
+        let core = self.core.clone();
         let refuse = |reason: &str| WatchResponse {
-            header,
+            header: Some(core.header(core.revision())),
             watch_id: -1,
             created: true,
             canceled: true,
@@ -192,7 +195,8 @@ impl Feeder {
             no_put,
             no_delete,
         };
-        self.local.add(self.stream, watch, spec, revision);
+        let revision = self.local.add(self.stream, watch, spec, || self.core.revision());
+        let header = Some(self.core.header(revision));
         self.answers.push_back(WatchResponse { header, watch_id: watch, created: true, ..Default::default() });
     }
 
@@ -235,7 +239,11 @@ impl Feeder {
         Ok(None)
     }
 
+    /// Skipped while answers wait: they would pile up before a client that does not read.
     fn notify_progress(&mut self) {
+        if !self.answers.is_empty() {
+            return;
+        }
         for (watch, revision) in self.local.idle_watchers(self.stream) {
             let header = Some(self.core.header(revision));
             self.answers.push_back(WatchResponse { header, watch_id: watch, ..Default::default() });
