@@ -2,6 +2,6 @@
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_by_kills() {
-    let report = keepstone_cluster_tests::kills::run(8, 1).await.expect("what was promised");
+    let report = keepstone_cluster_tests::kills::run(8, 1).await.unwrap_or_else(|error| panic!("{error:#}"));
     println!("kills: {report}");
 }
