@@ -36,10 +36,13 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Writes a backup: `(main, sub, key, value, create, version, lease)`; a version of 0 is a tombstone.
+/// `(main, sub, key, value, create, version, lease)`; a version of 0 is a tombstone.
+type Line = (i64, i64, &'static str, Vec<u8>, i64, i64, i64);
+
+/// What is written into a backup.
 struct Backup {
     tables: Tables,
-    records: Vec<(i64, i64, &'static str, Vec<u8>, i64, i64, i64)>,
+    records: Vec<Line>,
     leases: Vec<etcd::Lease>,
     /// `etcdutl snapshot restore --bump-revision` left its mark.
     marker: Option<i64>,
