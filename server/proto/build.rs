@@ -21,35 +21,19 @@ const ROOTS: [&str; 6] = [
 ];
 
 /// Packages whose Rust types are generated as they are. `mvccpb` is hand-written.
-const PACKAGES: [&str; 7] = [
-    ".etcdserverpb",
-    ".authpb",
-    ".membershippb",
-    ".leasepb",
-    ".v3lockpb",
-    ".v3electionpb",
-    ".keepstonepb",
-];
+const PACKAGES: [&str; 7] =
+    [".etcdserverpb", ".authpb", ".membershippb", ".leasepb", ".v3lockpb", ".v3electionpb", ".keepstonepb"];
 
 /// The hand-written types, and what to call them from generated code.
-const BY_HAND: [(&str, &str); 2] = [
-    (".mvccpb.KeyValue", "crate::KeyValue"),
-    (".mvccpb.Event", "crate::Event"),
-];
+const BY_HAND: [(&str, &str); 2] = [(".mvccpb.KeyValue", "crate::KeyValue"), (".mvccpb.Event", "crate::Event")];
 
 /// What is changed in the text of generated code: prost's idea of `peerURLs` and `clientURLs`, and `Eq`, which prost leaves
 /// out where it meets a hand-written type (no message here has a float).
 const REPLACED: [(&str, &str); 4] = [
     ("peer_ur_ls", "peer_urls"),
     ("client_ur_ls", "client_urls"),
-    (
-        "derive(Clone, PartialEq, ::prost::Message)",
-        "derive(Clone, PartialEq, Eq, ::prost::Message)",
-    ),
-    (
-        "derive(Clone, PartialEq, ::prost::Oneof)",
-        "derive(Clone, PartialEq, Eq, ::prost::Oneof)",
-    ),
+    ("derive(Clone, PartialEq, ::prost::Message)", "derive(Clone, PartialEq, Eq, ::prost::Message)"),
+    ("derive(Clone, PartialEq, ::prost::Oneof)", "derive(Clone, PartialEq, Eq, ::prost::Oneof)"),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -61,10 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&plain)?;
 
     let files = protox::compile(ROOTS, ["proto"])?;
-    fs::write(
-        out.join("descriptors.bin"),
-        without_source(&files).encode_to_vec(),
-    )?;
+    fs::write(out.join("descriptors.bin"), without_source(&files).encode_to_vec())?;
 
     generate(&files, &out)?;
     generate_plain(&files, &plain)?;
@@ -78,10 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Messages, clients, servers and JSON of everything but `mvccpb`.
 fn generate(files: &FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Error>> {
-    let mut rust = tonic_prost_build::configure()
-        .out_dir(out)
-        .bytes(".")
-        .emit_rerun_if_changed(false);
+    let mut rust = tonic_prost_build::configure().out_dir(out).bytes(".").emit_rerun_if_changed(false);
     let mut json = json_as_etcd_prints_it(files, out);
     for (proto, path) in BY_HAND {
         rust = rust.extern_path(proto, path);
@@ -96,11 +74,7 @@ fn generate(files: &FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Error>>
 fn generate_plain(files: &FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Error>> {
     let mut only = files.clone();
     only.file.retain(|file| file.package() == "mvccpb");
-    tonic_prost_build::configure()
-        .out_dir(out)
-        .bytes(".")
-        .emit_rerun_if_changed(false)
-        .compile_fds(only)?;
+    tonic_prost_build::configure().out_dir(out).bytes(".").emit_rerun_if_changed(false).compile_fds(only)?;
     json_as_etcd_prints_it(files, out).build(&[".mvccpb"])?;
     Ok(())
 }
@@ -108,10 +82,7 @@ fn generate_plain(files: &FileDescriptorSet, out: &Path) -> Result<(), Box<dyn E
 /// etcd's gateway: names as in the proto file, 64-bit integers as strings, defaults left out, unknown names let pass.
 fn json_as_etcd_prints_it(files: &FileDescriptorSet, out: &Path) -> pbjson_build::Builder {
     let mut json = pbjson_build::Builder::new();
-    json.out_dir(out)
-        .preserve_proto_field_names()
-        .ignore_unknown_fields()
-        .ignore_unknown_enum_variants();
+    json.out_dir(out).preserve_proto_field_names().ignore_unknown_fields().ignore_unknown_enum_variants();
     for file in &files.file {
         json.register_file_descriptor(file.clone());
     }

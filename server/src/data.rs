@@ -38,6 +38,10 @@ pub enum DataError {
     Identity { path: PathBuf, why: String },
     #[error("{store} holds the state of {found}, but the log in {log} is of {expected}: one of them belongs to another member", store = store.display(), log = log.display())]
     OtherMember { store: PathBuf, log: PathBuf, found: Identity, expected: Identity },
+    #[error(
+        "{source}. Part of the log has been purged, so the state can't be rebuilt from it: remove the member and add it again with an empty data directory; where no other member is left, restore from a backup"
+    )]
+    Lost { source: Box<DataError> },
     #[error("{store} and {log} are of different data directories of this member: put back the directory that belongs to the other, or remove the member and add it again with an empty one", store = store.display(), log = log.display())]
     OtherDirectory { store: PathBuf, log: PathBuf },
     #[error("the log in {log} begins at entry {first}, but {store} ends at entry {applied}: what lies between is lost. Remove the member and add it again with an empty data directory; where no other member is left, restore from a backup", log = log.display(), store = store.display())]
@@ -192,13 +196,40 @@ pub struct Checkpoint {
     pub records: Arc<RecordStore>,
     pub state: State,
     pub applied: Applied,
+    /// The store was damaged: this is an empty one, and the whole log is to be applied.
+    pub rebuilt: bool,
 }
 
-/// Opens the store beside `log` and rebuilds the state from it.
+/// Opens the store beside `log` and rebuilds the state from it. A damaged store is set aside, and the state rebuilt from
+/// the log alone if that is whole.
 ///
 /// # Errors
-/// [`DataError`] when the store can't be read, is another member's, or ends before the log begins.
+/// [`DataError`] when the store can't be read and the log does not reach back to its beginning, when it is another
+/// member's, or ends before the log begins.
 pub fn open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Checkpoint, DataError> {
+    let error = match try_open_checkpoint(paths, log, cache_bytes) {
+        Err(error @ (DataError::Store(_) | DataError::State { .. })) => error,
+        opened => return opened,
+    };
+    if log.wal.purged().is_some() {
+        return Err(DataError::Lost { source: Box::new(error) });
+    }
+    let aside = set_aside(&paths.store)?;
+    tracing::error!(%error, aside = %aside.display(), "the store is damaged and was set aside: rebuilding the state from the log");
+    let rebuilt = try_open_checkpoint(paths, log, cache_bytes)?;
+    Ok(Checkpoint { rebuilt: true, ..rebuilt })
+}
+
+/// Moves a damaged store out of the way. Returns where it is now.
+fn set_aside(store: &Path) -> Result<PathBuf, DataError> {
+    let wrap = |source| DataError::Directory { path: store.to_path_buf(), source };
+    let aside = (1..).map(|n| store.with_extension(format!("damaged-{n}"))).find(|path| !path.exists());
+    let aside = aside.unwrap_or_else(|| store.with_extension("damaged"));
+    fs::rename(store, &aside).map_err(wrap)?;
+    Ok(aside)
+}
+
+fn try_open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Checkpoint, DataError> {
     make_dir(&paths.store)?;
     let store = DiskStore::open(&paths.store, &DiskOptions::default())?;
     let wrap = |source| DataError::Directory { path: paths.store.clone(), source };
@@ -232,7 +263,7 @@ pub fn open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Che
         let (store, log_dir) = (paths.store.clone(), paths.log.clone());
         return Err(DataError::OtherMember { store, log: log_dir, found, expected: log.identity });
     }
-    Ok(Checkpoint { records, state, applied })
+    Ok(Checkpoint { records, state, applied, rebuilt: false })
 }
 
 fn knows(state: &State, id: MemberId) -> bool {

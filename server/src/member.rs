@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use keepstone_proto::etcdserverpb::InternalRaftRequest;
+use keepstone_proto::etcdserverpb::alarm_request::AlarmAction;
+use keepstone_proto::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest};
 use keepstone_proto::keepstonepb::{ClusterInit, Member};
 use keepstone_proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
 use keepstone_state::Error;
@@ -54,6 +55,8 @@ enum FoundError {
 /// # Errors
 /// What kept it from starting, or the failure that ended it.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    // What a panic says goes to the log like everything else; what it ends is up to who watches the thread.
+    std::panic::set_hook(Box::new(|panic| tracing::error!(what = %panic, "a thread panicked")));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
     runtime.block_on(run_here(Arc::new(config)))
 }
@@ -151,6 +154,7 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         workers.spawn(move || Box::pin(matching.run(ring))).await;
     }
     let leases = LeaseClock::new();
+    let rebuilt = checkpoint.rebuilt;
     let applied = checkpoint.applied.clone();
     let core = Arc::new(Core::new(
         identity,
@@ -216,6 +220,9 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let started = tokio::select! {
         started = async {
             establish(&ctx, &log).await?;
+            if rebuilt {
+                report_corrupt(&ctx).await?;
+            }
             clocks::start(&ctx);
             listen(&ctx, listeners, &workers, &stopped)
         } => started,
@@ -331,6 +338,16 @@ async fn establish(ctx: &Context, log: &data::Log) -> anyhow::Result<()> {
         propose(ctx, InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() }).await?;
     }
     Ok(())
+}
+
+/// The store had to be rebuilt: the cluster is told, and refuses writes until somebody has looked.
+async fn report_corrupt(ctx: &Context) -> anyhow::Result<()> {
+    let alarm = AlarmRequest {
+        action: AlarmAction::Activate as i32,
+        member_id: ctx.core.identity.member_id.0,
+        alarm: AlarmType::Corrupt as i32,
+    };
+    propose(ctx, InternalRaftRequest { alarm: Some(alarm), ..Default::default() }).await
 }
 
 async fn propose(ctx: &Context, request: InternalRaftRequest) -> anyhow::Result<()> {

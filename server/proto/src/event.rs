@@ -45,11 +45,7 @@ impl Event {
     /// `key` was deleted at `mod_revision`; it was `prev` before.
     #[must_use]
     pub fn delete(key: &[u8], mod_revision: i64, prev: Option<&KeyValue>) -> Self {
-        let kv = KeyValue::new(&KeyValueParts {
-            key,
-            mod_revision,
-            ..KeyValueParts::default()
-        });
+        let kv = KeyValue::new(&KeyValueParts { key, mod_revision, ..KeyValueParts::default() });
         encode(EventType::Delete as i32, Some(&kv), prev)
     }
 
@@ -86,10 +82,7 @@ impl Event {
     /// The fields, sharing these bytes.
     fn split(&self) -> Parts {
         const SOUND: &str = "every constructor leaves canonical bytes";
-        let mut parts = Parts {
-            prev_at: self.0.len(),
-            ..Parts::default()
-        };
+        let mut parts = Parts { prev_at: self.0.len(), ..Parts::default() };
         let mut at = 0;
         while at < self.0.len() {
             let start = at;
@@ -117,11 +110,7 @@ impl Event {
 
 fn encode(kind: i32, kv: Option<&KeyValue>, prev_kv: Option<&KeyValue>) -> Event {
     let embedded = [(KV, kv), (PREV_KV, prev_kv)];
-    let mut len = if kind == 0 {
-        0
-    } else {
-        encoding::int32::encoded_len(TYPE, &kind)
-    };
+    let mut len = if kind == 0 { 0 } else { encoding::int32::encoded_len(TYPE, &kind) };
     for (tag, kv) in embedded {
         len += kv.map_or(0, |kv| encoding::message::encoded_len(tag, kv));
     }

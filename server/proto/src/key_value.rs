@@ -77,18 +77,13 @@ impl KeyValue {
     /// What a deletion leaves in the store: the key alone.
     #[must_use]
     pub fn tombstone(key: &[u8]) -> Self {
-        Self::new(&KeyValueParts {
-            key,
-            ..KeyValueParts::default()
-        })
+        Self::new(&KeyValueParts { key, ..KeyValueParts::default() })
     }
 
     /// All fields, in one pass over the encoding.
     #[must_use]
     pub fn parts(&self) -> KeyValueParts<'_> {
-        scan(&self.0)
-            .expect("every constructor leaves canonical bytes")
-            .0
+        scan(&self.0).expect("every constructor leaves canonical bytes").0
     }
 
     /// The key.
@@ -152,10 +147,7 @@ impl KeyValue {
         if parts.value.is_empty() {
             return self.clone();
         }
-        Self::new(&KeyValueParts {
-            value: &[],
-            ..parts
-        })
+        Self::new(&KeyValueParts { value: &[], ..parts })
     }
 
     /// Whether every field has its default.
@@ -397,11 +389,7 @@ pub(crate) fn take_varint(bytes: &[u8], at: &mut usize) -> Result<u64, NotCanoni
 }
 
 fn int_len(tag: u32, to: i64) -> usize {
-    if to == 0 {
-        0
-    } else {
-        encoding::int64::encoded_len(tag, &to)
-    }
+    if to == 0 { 0 } else { encoding::int64::encoded_len(tag, &to) }
 }
 
 fn put_int(tag: u32, to: i64, out: &mut impl BufMut) {
@@ -411,11 +399,7 @@ fn put_int(tag: u32, to: i64, out: &mut impl BufMut) {
 }
 
 fn bytes_len(tag: u32, to: &[u8]) -> usize {
-    if to.is_empty() {
-        0
-    } else {
-        encoding::key_len(tag) + encoding::encoded_len_varint(to.len() as u64) + to.len()
-    }
+    if to.is_empty() { 0 } else { encoding::key_len(tag) + encoding::encoded_len_varint(to.len() as u64) + to.len() }
 }
 
 fn put_bytes(tag: u32, to: &[u8], out: &mut impl BufMut) {

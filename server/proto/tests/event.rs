@@ -4,9 +4,7 @@
 mod twin;
 
 use bytes::BytesMut;
-use keepstone_proto::{
-    Event, KeyValue, KeyValueParts, etcdserverpb::WatchResponse, mvccpb::EventType,
-};
+use keepstone_proto::{Event, KeyValue, KeyValueParts, etcdserverpb::WatchResponse, mvccpb::EventType};
 use proptest::prelude::*;
 use prost::{Message, encoding};
 use twin::{TwinEvent, TwinKeyValue, TwinWatchResponse, event, key_value};
@@ -96,8 +94,5 @@ fn what_it_answers_shares_its_bytes() {
 #[test]
 fn prints_its_fields() {
     let text = format!("{:?}", Event::delete(b"gone", 9, None));
-    assert!(
-        text.contains("Delete") && text.contains("gone") && text.contains('9'),
-        "{text}"
-    );
+    assert!(text.contains("Delete") && text.contains("gone") && text.contains('9'), "{text}");
 }

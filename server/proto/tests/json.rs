@@ -4,9 +4,9 @@ use bytes::Bytes;
 use keepstone_proto::{
     Event, KeyValue, KeyValueParts,
     etcdserverpb::{
-        AlarmMember, AlarmResponse, AlarmType, Compare, LeaseGrantRequest, LeaseTimeToLiveResponse,
-        Member, MemberAddRequest, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp,
-        ResponseHeader, ResponseOp, TxnRequest, TxnResponse, WatchRequest, WatchResponse,
+        AlarmMember, AlarmResponse, AlarmType, Compare, LeaseGrantRequest, LeaseTimeToLiveResponse, Member,
+        MemberAddRequest, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp, ResponseHeader, ResponseOp,
+        TxnRequest, TxnResponse, WatchRequest, WatchResponse,
         compare::{CompareResult, CompareTarget, TargetUnion},
         range_request::{SortOrder, SortTarget},
         request_op::Request,
@@ -86,12 +86,7 @@ fn unknown_names_are_let_pass() {
 #[test]
 fn a_range_response_goes_out_as_etcd_prints_it() {
     let response = RangeResponse {
-        header: Some(ResponseHeader {
-            cluster_id: u64::MAX,
-            member_id: 1,
-            revision: 3,
-            raft_term: 2,
-        }),
+        header: Some(ResponseHeader { cluster_id: u64::MAX, member_id: 1, revision: 3, raft_term: 2 }),
         kvs: vec![kv()],
         more: false,
         count: 1,
@@ -114,10 +109,7 @@ fn a_range_response_goes_out_as_etcd_prints_it() {
 fn defaults_are_left_out() {
     assert_eq!(write(&RangeResponse::default()), json!({}));
     assert_eq!(write(&KeyValue::default()), json!({}));
-    assert_eq!(
-        write(&KeyValue::tombstone(b"foo")),
-        json!({ "key": "Zm9v" })
-    );
+    assert_eq!(write(&KeyValue::tombstone(b"foo")), json!({ "key": "Zm9v" }));
     assert_eq!(write(&Event::default()), json!({}));
 }
 
@@ -133,10 +125,7 @@ fn a_key_value_comes_in_either_spelling() {
 #[test]
 fn events_go_out_as_etcd_prints_them() {
     let response = WatchResponse {
-        events: vec![
-            Event::put(&kv(), None),
-            Event::delete(b"foo", 4, Some(&kv())),
-        ],
+        events: vec![Event::put(&kv(), None), Event::delete(b"foo", 4, Some(&kv()))],
         ..WatchResponse::default()
     };
     let expected = json!({ "events": [
@@ -188,10 +177,7 @@ fn a_transaction_nests() {
     let Some(Request::RequestTxn(inner)) = &request.success[0].request else {
         panic!("{request:?}");
     };
-    assert!(matches!(
-        inner.success[0].request,
-        Some(Request::RequestDeleteRange(_))
-    ));
+    assert!(matches!(inner.success[0].request, Some(Request::RequestDeleteRange(_))));
 }
 
 #[test]
@@ -206,20 +192,14 @@ fn a_transaction_s_answer_keeps_empty_members() {
     let response = TxnResponse {
         header: None,
         succeeded: true,
-        responses: vec![ResponseOp {
-            response: Some(Response::ResponsePut(PutResponse::default())),
-        }],
+        responses: vec![ResponseOp { response: Some(Response::ResponsePut(PutResponse::default())) }],
     };
-    assert_eq!(
-        write(&response),
-        json!({ "succeeded": true, "responses": [{ "response_put": {} }] })
-    );
+    assert_eq!(write(&response), json!({ "succeeded": true, "responses": [{ "response_put": {} }] }));
 }
 
 #[test]
 fn a_watch_is_created() {
-    let request: WatchRequest =
-        read(r#"{"create_request":{"key":"Zm9v","filters":["NODELETE"],"watch_id":"7"}}"#);
+    let request: WatchRequest = read(r#"{"create_request":{"key":"Zm9v","filters":["NODELETE"],"watch_id":"7"}}"#);
     let Some(RequestUnion::CreateRequest(create)) = request.request_union else {
         panic!("{request:?}");
     };
@@ -232,23 +212,13 @@ fn names_in_capitals_stay_in_capitals() {
     assert_eq!(write(&grant), json!({ "TTL": "10", "ID": "5" }));
     assert_eq!(read::<LeaseGrantRequest>(r#"{"TTL":10,"ID":"5"}"#), grant);
 
-    let left = LeaseTimeToLiveResponse {
-        granted_ttl: 9,
-        keys: vec![Bytes::from_static(b"foo")],
-        ..Default::default()
-    };
+    let left = LeaseTimeToLiveResponse { granted_ttl: 9, keys: vec![Bytes::from_static(b"foo")], ..Default::default() };
     assert_eq!(write(&left), json!({ "grantedTTL": "9", "keys": ["Zm9v"] }));
 
     let urls = vec!["http://127.0.0.1:2380".to_owned()];
-    let member = Member {
-        id: 1,
-        name: "a".into(),
-        peer_urls: urls.clone(),
-        client_urls: urls.clone(),
-        is_learner: true,
-    };
-    let expected =
-        json!({ "ID": "1", "name": "a", "peerURLs": urls, "clientURLs": urls, "isLearner": true });
+    let member =
+        Member { id: 1, name: "a".into(), peer_urls: urls.clone(), client_urls: urls.clone(), is_learner: true };
+    let expected = json!({ "ID": "1", "name": "a", "peerURLs": urls, "clientURLs": urls, "isLearner": true });
     assert_eq!(write(&member), expected);
     assert_eq!(read::<Member>(&expected.to_string()), member);
 
@@ -258,15 +228,7 @@ fn names_in_capitals_stay_in_capitals() {
 
 #[test]
 fn enums_go_out_by_name() {
-    let response = AlarmResponse {
-        header: None,
-        alarms: vec![AlarmMember {
-            member_id: 3,
-            alarm: AlarmType::Nospace as i32,
-        }],
-    };
-    assert_eq!(
-        write(&response),
-        json!({ "alarms": [{ "memberID": "3", "alarm": "NOSPACE" }] })
-    );
+    let response =
+        AlarmResponse { header: None, alarms: vec![AlarmMember { member_id: 3, alarm: AlarmType::Nospace as i32 }] };
+    assert_eq!(write(&response), json!({ "alarms": [{ "memberID": "3", "alarm": "NOSPACE" }] }));
 }

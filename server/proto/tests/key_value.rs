@@ -118,10 +118,7 @@ fn refuses_what_go_would_not_write() {
         (b"\x0a\x02k", "field cut short"),
         (b"\x10\x80", "number cut short"),
         (b"\x38\x01", "unknown field"),
-        (
-            b"\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",
-            "number too large",
-        ),
+        (b"\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", "number too large"),
     ];
     for (bytes, what) in cases {
         let error = KeyValue::from_canonical(Bytes::from_static(bytes)).expect_err(what);
@@ -131,11 +128,7 @@ fn refuses_what_go_would_not_write() {
 
 #[test]
 fn a_clone_shares_the_bytes() {
-    let kv = KeyValue::new(&KeyValueParts {
-        key: b"k",
-        value: b"v",
-        ..Default::default()
-    });
+    let kv = KeyValue::new(&KeyValueParts { key: b"k", value: b"v", ..Default::default() });
     let clone = kv.clone();
     assert_eq!(kv.raw().as_ptr(), clone.raw().as_ptr());
     assert_eq!(kv.value_bytes().as_ptr(), kv.value().as_ptr());
@@ -165,12 +158,7 @@ fn the_default_is_empty() {
 
 #[test]
 fn parts_encode_to_the_same_bytes() {
-    let parts = KeyValueParts {
-        key: b"key",
-        create_revision: -1,
-        lease: i64::MIN,
-        ..Default::default()
-    };
+    let parts = KeyValueParts { key: b"key", create_revision: -1, lease: i64::MIN, ..Default::default() };
     let mut out = Vec::new();
     out.put_u8(0xff);
     parts.encode(&mut out);
@@ -179,14 +167,7 @@ fn parts_encode_to_the_same_bytes() {
 
 #[test]
 fn prints_its_fields() {
-    let kv = KeyValue::new(&KeyValueParts {
-        key: b"a\x00",
-        mod_revision: 3,
-        ..Default::default()
-    });
+    let kv = KeyValue::new(&KeyValueParts { key: b"a\x00", mod_revision: 3, ..Default::default() });
     let text = format!("{kv:?}");
-    assert!(
-        text.contains(r#"key: "a\x00""#) && text.contains("mod_revision: 3"),
-        "{text}"
-    );
+    assert!(text.contains(r#"key: "a\x00""#) && text.contains("mod_revision: 3"), "{text}");
 }

@@ -12,19 +12,13 @@ fn descriptors() -> FileDescriptorSet {
 
 fn message(package: &str, name: &str) -> DescriptorProto {
     let files = descriptors().file;
-    let mut messages = files
-        .into_iter()
-        .filter(|file| file.package() == package)
-        .flat_map(|file| file.message_type);
+    let mut messages = files.into_iter().filter(|file| file.package() == package).flat_map(|file| file.message_type);
     messages.find(|message| message.name() == name).expect(name)
 }
 
 fn numbers(package: &str, name: &str) -> BTreeMap<String, i32> {
     let fields = message(package, name).field;
-    fields
-        .iter()
-        .map(|field| (field.name().to_owned(), field.number()))
-        .collect()
+    fields.iter().map(|field| (field.name().to_owned(), field.number())).collect()
 }
 
 /// etcd 3.6.16, api/etcdserverpb/raft_internal.proto.
@@ -70,14 +64,9 @@ fn a_replicated_request_has_etcd_s_numbers() {
         assert_eq!(ours.get(name), Some(&number), "{name}");
     }
     assert!(!ours.contains_key("v2"), "there is no v2 store");
-    let own = ours
-        .iter()
-        .filter(|(name, _)| OF_ETCD.iter().all(|(of_etcd, _)| of_etcd != name));
+    let own = ours.iter().filter(|(name, _)| OF_ETCD.iter().all(|(of_etcd, _)| of_etcd != name));
     for (name, number) in own {
-        assert!(
-            *number >= 20_000,
-            "{name} = {number} could be etcd's one day"
-        );
+        assert!(*number >= 20_000, "{name} = {number} could be etcd's one day");
     }
 }
 
@@ -97,24 +86,15 @@ fn keepstone_s_requests_keep_their_numbers() {
     for (name, number) in kept {
         assert_eq!(ours.get(name), Some(&number), "{name}");
     }
-    assert_eq!(
-        numbers("keepstonepb", "Proposal"),
-        BTreeMap::from([("requests".to_owned(), 1)])
-    );
+    assert_eq!(numbers("keepstonepb", "Proposal"), BTreeMap::from([("requests".to_owned(), 1)]));
 }
 
 #[test]
 fn fields_that_skip_numbers_skip_them() {
     assert_eq!(numbers("etcdserverpb", "WatchResponse")["events"], 11);
     assert_eq!(numbers("etcdserverpb", "Compare")["range_end"], 64);
-    assert_eq!(
-        numbers("etcdserverpb", "StatusResponse")["downgradeInfo"],
-        13
-    );
-    assert_eq!(
-        numbers("etcdserverpb", "RangeStreamResponse")["range_response"],
-        1
-    );
+    assert_eq!(numbers("etcdserverpb", "StatusResponse")["downgradeInfo"], 13);
+    assert_eq!(numbers("etcdserverpb", "RangeStreamResponse")["range_response"], 1);
 }
 
 #[test]
@@ -123,12 +103,7 @@ fn every_service_is_there() {
     let calls: BTreeMap<String, usize> = files
         .iter()
         .flat_map(|file| {
-            file.service.iter().map(|service| {
-                (
-                    format!("{}.{}", file.package(), service.name()),
-                    service.method.len(),
-                )
-            })
+            file.service.iter().map(|service| (format!("{}.{}", file.package(), service.name()), service.method.len()))
         })
         .collect();
     let expected = [
@@ -141,12 +116,7 @@ fn every_service_is_there() {
         ("v3electionpb.Election", 5),
         ("v3lockpb.Lock", 2),
     ];
-    assert_eq!(
-        calls,
-        expected
-            .map(|(name, calls)| (name.to_owned(), calls))
-            .into()
-    );
+    assert_eq!(calls, expected.map(|(name, calls)| (name.to_owned(), calls)).into());
 }
 
 #[test]
@@ -158,17 +128,8 @@ fn a_proposal_carries_requests_as_they_were_encoded() {
             ..Default::default()
         })
         .collect();
-    let proposal = keepstonepb::Proposal {
-        requests: requests
-            .iter()
-            .map(|one| one.encode_to_vec().into())
-            .collect(),
-    };
+    let proposal = keepstonepb::Proposal { requests: requests.iter().map(|one| one.encode_to_vec().into()).collect() };
     let read = keepstonepb::Proposal::decode(proposal.encode_to_vec().as_slice()).expect("sound");
-    let read: Vec<_> = read
-        .requests
-        .into_iter()
-        .map(|one| InternalRaftRequest::decode(one).expect("sound"))
-        .collect();
+    let read: Vec<_> = read.requests.into_iter().map(|one| InternalRaftRequest::decode(one).expect("sound")).collect();
     assert_eq!(read, requests);
 }

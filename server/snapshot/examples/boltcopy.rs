@@ -19,17 +19,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let report = source.check()?;
     let tables = source.tables()?;
     println!("from: digest verified: {}, {report:?}", source.verified());
-    println!(
-        "current revision {}, {tables:#?}",
-        source.current_revision()?
-    );
+    println!("current revision {}, {tables:#?}", source.current_revision()?);
 
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(to)?;
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(to)?;
     let out = BufWriter::new(file);
     let out = if stream {
         let mut measured = EtcdFile::measure(&tables)?;
@@ -60,11 +52,7 @@ fn fill<W: Write>(from: &Snapshot<File>, to: &mut EtcdFile<'_, W>) -> Result<(),
 
 fn verify(to: &str, source: &Snapshot<File>, tables: &Tables) -> Result<(), Box<dyn Error>> {
     let copy = Snapshot::open(to)?;
-    println!(
-        "to: digest verified: {}, {:?}",
-        copy.verified(),
-        copy.check()?
-    );
+    println!("to: digest verified: {}, {:?}", copy.verified(), copy.check()?);
     if copy.tables()? != *tables {
         return Err("the copy's tables differ".into());
     }

@@ -1,16 +1,11 @@
 //! A damaged file gives an error or data. It never gives a panic or an endless walk.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that unwraps in vain fails, as it should"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
 
 use std::io::Cursor;
 
 use keepstone_snapshot::bolt::{ReadError, Reader};
-use keepstone_snapshot::etcd::{
-    EtcdFile, Lease, MetaTable, Revision, Snapshot, Tables, append_trailer,
-};
+use keepstone_snapshot::etcd::{EtcdFile, Lease, MetaTable, Revision, Snapshot, Tables, append_trailer};
 use proptest::prelude::*;
 
 const FIXTURE: &[u8] = include_bytes!("data/etcd-3.6.16.snapshot");
@@ -39,9 +34,7 @@ fn read_everything(file: &[u8]) -> bool {
     let etcd = Snapshot::new(file).and_then(|snapshot| {
         snapshot.tables()?;
         snapshot.current_revision()?;
-        snapshot
-            .records()?
-            .try_for_each(|record| record.map(drop))?;
+        snapshot.records()?.try_for_each(|record| record.map(drop))?;
         snapshot.leases()?.try_for_each(|lease| lease.map(drop))
     });
     bolt.is_ok() && etcd.is_ok()
@@ -54,26 +47,15 @@ fn fixture_db() -> Vec<u8> {
 
 /// Three levels, overflow pages, leases.
 fn our_db() -> Vec<u8> {
-    let tables = Tables {
-        meta: MetaTable {
-            consistent_index: 9,
-            term: 2,
-            ..MetaTable::default()
-        },
-        ..Tables::default()
-    };
+    let tables =
+        Tables { meta: MetaTable { consistent_index: 9, term: 2, ..MetaTable::default() }, ..Tables::default() };
     let mut file = EtcdFile::new(Cursor::new(Vec::new()), &tables).unwrap();
     for main in 2..4000 {
         let size = if main % 500 == 0 { 20_000 } else { 90 };
-        file.record(Revision { main, sub: 0 }, false, &vec![7; size])
-            .unwrap();
+        file.record(Revision { main, sub: 0 }, false, &vec![7; size]).unwrap();
     }
     for id in 1..300 {
-        let lease = Lease {
-            id,
-            ttl: 60,
-            remaining_ttl: 0,
-        };
+        let lease = Lease { id, ttl: 60, remaining_ttl: 0 };
         file.lease(&lease).unwrap();
     }
     file.finish().unwrap().into_inner()

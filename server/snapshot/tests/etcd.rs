@@ -1,16 +1,13 @@
 //! The etcd schema: a snapshot etcd wrote, and files of our own.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that unwraps in vain fails, as it should"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
 
 use std::io::Cursor;
 
 use bytes::Bytes;
 use keepstone_snapshot::etcd::{
-    Alarm, AuthTable, ConfState, Downgrade, EtcdFile, Lease, Member, MetaTable, Record, Revision,
-    Snapshot, Tables, Trailer, WriteError,
+    Alarm, AuthTable, ConfState, Downgrade, EtcdFile, Lease, Member, MetaTable, Record, Revision, Snapshot, Tables,
+    Trailer, WriteError,
 };
 
 /// Saved by etcdctl 3.6.16 from an etcd 3.6.16: keys put, deleted, compacted, leased, a transaction,
@@ -42,10 +39,7 @@ fn reads_a_snapshot_etcd_wrote() {
     ];
     assert_eq!(got, expected);
     // mvccpb.KeyValue: key 1, create 2, mod 3, version 4, value 5.
-    assert_eq!(
-        records[0].value,
-        &b"\x0a\x01a\x10\x02\x18\x03\x20\x02\x2a\x03two"[..]
-    );
+    assert_eq!(records[0].value, &b"\x0a\x01a\x10\x02\x18\x03\x20\x02\x2a\x03two"[..]);
     assert_eq!(records[2].value, &b"\x0a\x01b"[..]);
     assert!(records[7].value.len() > 5000);
     let later = snapshot.records_from(at(7, 1)).unwrap().map(Result::unwrap);
@@ -55,10 +49,7 @@ fn reads_a_snapshot_etcd_wrote() {
     let [lease] = leases[..] else {
         panic!("one lease, not {leases:?}");
     };
-    assert_eq!(
-        (lease.id, lease.ttl, lease.remaining_ttl),
-        (0x77fa_a1fd_ea66_b20a, 5000, 0)
-    );
+    assert_eq!((lease.id, lease.ttl, lease.remaining_ttl), (0x77fa_a1fd_ea66_b20a, 5000, 0));
 }
 
 #[test]
@@ -67,10 +58,7 @@ fn reads_the_tables_etcd_wrote() {
     let own = 3_990_370_604_368_066_554;
     let learner = 16_791_390_281_045_978_795;
     let expected = Tables {
-        alarms: vec![Alarm {
-            member_id: own,
-            kind: 1,
-        }],
+        alarms: vec![Alarm { member_id: own, kind: 1 }],
         auth: AuthTable {
             enabled: None,
             revision: 5,
@@ -96,11 +84,7 @@ fn reads_the_tables_etcd_wrote() {
         ],
         removed_members: vec![15_892_040_082_119_605_850],
         meta: MetaTable {
-            conf_state: Some(ConfState {
-                voters: vec![own],
-                learners: vec![learner],
-                ..ConfState::default()
-            }),
+            conf_state: Some(ConfState { voters: vec![own], learners: vec![learner], ..ConfState::default() }),
             consistent_index: 22,
             term: 2,
             finished_compact: 3,
@@ -122,10 +106,7 @@ fn every_table_survives_our_file() {
             roles: vec![row(b"root", b"r")],
         },
         cluster_version: Some("3.6.0".to_owned()),
-        downgrade: Some(Downgrade {
-            target_version: "3.5.0".to_owned(),
-            enabled: true,
-        }),
+        downgrade: Some(Downgrade { target_version: "3.5.0".to_owned(), enabled: true }),
         // Key order is that of the hex text: 10 before f.
         members: vec![member(0x10), member(0xf)],
         removed_members: vec![0x1a, 0x2],
@@ -147,11 +128,7 @@ fn every_table_survives_our_file() {
     let mut file = EtcdFile::new(Cursor::new(Vec::new()), &tables).unwrap();
     file.record(at(50, 0), false, b"x").unwrap();
     file.record(at(50, 1), true, b"").unwrap();
-    let lease = Lease {
-        id: 5,
-        ttl: 60,
-        remaining_ttl: 30,
-    };
+    let lease = Lease { id: 5, ttl: 60, remaining_ttl: 30 };
     file.lease(&lease).unwrap();
     let snapshot = Snapshot::new(file.finish().unwrap().into_inner()).unwrap();
     assert!(!snapshot.verified());
@@ -191,9 +168,7 @@ fn a_stream_needs_no_seeking_and_gives_the_same_file() {
 
     // The server hashes the chunks it sends and sends the digest last.
     let mut trailer = Trailer::new();
-    streamed
-        .chunks(32 << 10)
-        .for_each(|sent| trailer.update(sent));
+    streamed.chunks(32 << 10).for_each(|sent| trailer.update(sent));
     streamed.extend_from_slice(&trailer.finish());
     let copy = Snapshot::new(streamed).unwrap();
     assert!(copy.verified());
@@ -211,21 +186,14 @@ fn order_is_held_to() {
     let negative = file.record(at(-1, 0), false, b"");
     assert!(matches!(negative, Err(WriteError::NegativeRevision(_))));
 
-    let tables = Tables {
-        members: vec![member(1), member(1)],
-        ..Tables::default()
-    };
+    let tables = Tables { members: vec![member(1), member(1)], ..Tables::default() };
     let file = EtcdFile::measure(&tables).unwrap();
-    assert!(matches!(
-        file.finish_layout(),
-        Err(WriteError::Duplicate("members"))
-    ));
+    assert!(matches!(file.finish_layout(), Err(WriteError::Duplicate("members"))));
 }
 
 fn fill<W: std::io::Write>(from: &Snapshot<Vec<u8>>, to: &mut EtcdFile<'_, W>) {
     for record in from.records().unwrap().map(Result::unwrap) {
-        to.record(record.revision, record.tombstone, &record.value)
-            .unwrap();
+        to.record(record.revision, record.tombstone, &record.value).unwrap();
     }
     for lease in from.leases().unwrap() {
         to.lease(&lease.unwrap()).unwrap();

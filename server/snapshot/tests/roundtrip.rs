@@ -1,9 +1,6 @@
 //! What the bbolt writer writes, the reader reads back, whatever the sizes.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that unwraps in vain fails, as it should"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -45,9 +42,7 @@ fn rows(shape: &Shape) -> Rows {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     (0..shape.keys)
         .map(|number| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let mut key = number.to_be_bytes().to_vec();
             key.resize(4 + (state >> 33) as usize % (shape.key_bytes - 3), b'k');
             let times = match number % shape.big_every {
@@ -82,12 +77,7 @@ fn assert_holds(file: Vec<u8>, buckets: &Buckets) {
     assert_eq!(report.free_pages, 0);
     assert_eq!(report.buckets, buckets.len() as u64);
     let names: Vec<_> = reader.buckets().unwrap();
-    assert!(
-        names
-            .iter()
-            .map(|b| &b.name[..])
-            .eq(buckets.keys().map(String::as_bytes))
-    );
+    assert!(names.iter().map(|b| &b.name[..]).eq(buckets.keys().map(String::as_bytes)));
     for (name, rows) in buckets {
         let read = reader.bucket(name).unwrap().expect("the bucket is there");
         let read: Vec<_> = read.map(|entry| entry.unwrap()).collect();
@@ -159,11 +149,8 @@ fn deep_trees_and_huge_entries() {
             (key, Vec::new())
         })
         .collect();
-    let buckets = Buckets::from([
-        ("empty".to_owned(), Rows::new()),
-        ("keys".to_owned(), keys),
-        ("values".to_owned(), rows),
-    ]);
+    let buckets =
+        Buckets::from([("empty".to_owned(), Rows::new()), ("keys".to_owned(), keys), ("values".to_owned(), rows)]);
     assert_holds(write(&buckets), &buckets);
     assert_holds(write(&Buckets::new()), &Buckets::new());
 }
@@ -185,24 +172,12 @@ fn order_and_sizes_are_held_to() {
     assert!(matches!(writer.put(b"k", b""), Err(WriteError::NoBucket)));
     writer.bucket("b").unwrap();
     writer.put(b"k", b"").unwrap();
-    assert!(matches!(
-        writer.put(b"k", b""),
-        Err(WriteError::KeyOrder { .. })
-    ));
-    assert!(matches!(
-        writer.put(b"j", b""),
-        Err(WriteError::KeyOrder { .. })
-    ));
+    assert!(matches!(writer.put(b"k", b""), Err(WriteError::KeyOrder { .. })));
+    assert!(matches!(writer.put(b"j", b""), Err(WriteError::KeyOrder { .. })));
     assert!(matches!(writer.put(b"", b""), Err(WriteError::KeySize(0))));
     let long = vec![0xff; 32_769];
-    assert!(matches!(
-        writer.put(&long, b""),
-        Err(WriteError::KeySize(32_769))
-    ));
-    assert!(matches!(
-        writer.bucket("a"),
-        Err(WriteError::BucketOrder { .. })
-    ));
+    assert!(matches!(writer.put(&long, b""), Err(WriteError::KeySize(32_769))));
+    assert!(matches!(writer.bucket("a"), Err(WriteError::BucketOrder { .. })));
 }
 
 #[test]

@@ -90,7 +90,11 @@ impl Store for SledStore {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        self.guard("flushing", || self.db.flush()).map(drop)
+        self.guard("flushing", || self.db.flush())?;
+        // sled asks for sync_file_range alone, which neither waits for the disk's own cache nor covers the file's size.
+        let wrap =
+            |error: io::Error| StoreError::Io { path: self.path.clone(), doing: "syncing", why: error.to_string() };
+        sync_all(&self.path).map_err(wrap)
     }
 
     fn size_on_disk(&self) -> Result<u64, StoreError> {

@@ -45,49 +45,27 @@ pub struct TwinWatchResponse {
 
 /// Long enough for lengths of two bytes, and often empty.
 fn some_bytes() -> impl Strategy<Value = Bytes> {
-    prop_oneof![
-        Just(Bytes::new()),
-        prop::collection::vec(any::<u8>(), 1..300).prop_map(Bytes::from)
-    ]
+    prop_oneof![Just(Bytes::new()), prop::collection::vec(any::<u8>(), 1..300).prop_map(Bytes::from)]
 }
 
 fn some_int() -> impl Strategy<Value = i64> {
-    prop_oneof![
-        Just(0),
-        1..300_i64,
-        Just(i64::MAX),
-        Just(i64::MIN),
-        Just(-1),
-        any::<i64>()
-    ]
+    prop_oneof![Just(0), 1..300_i64, Just(i64::MAX), Just(i64::MIN), Just(-1), any::<i64>()]
 }
 
 pub fn key_value() -> impl Strategy<Value = TwinKeyValue> {
-    (
-        some_bytes(),
-        some_int(),
-        some_int(),
-        some_int(),
-        some_bytes(),
-        some_int(),
+    (some_bytes(), some_int(), some_int(), some_int(), some_bytes(), some_int()).prop_map(
+        |(key, create_revision, mod_revision, version, value, lease)| TwinKeyValue {
+            key,
+            create_revision,
+            mod_revision,
+            version,
+            value,
+            lease,
+        },
     )
-        .prop_map(
-            |(key, create_revision, mod_revision, version, value, lease)| TwinKeyValue {
-                key,
-                create_revision,
-                mod_revision,
-                version,
-                value,
-                lease,
-            },
-        )
 }
 
 pub fn event() -> impl Strategy<Value = TwinEvent> {
-    (
-        -2..4_i32,
-        prop::option::of(key_value()),
-        prop::option::of(key_value()),
-    )
+    (-2..4_i32, prop::option::of(key_value()), prop::option::of(key_value()))
         .prop_map(|(kind, kv, prev_kv)| TwinEvent { kind, kv, prev_kv })
 }

@@ -34,10 +34,7 @@ impl<R: ReadAt> Reader<R> {
         let mut check = Check {
             reader: self,
             seen: vec![0; words],
-            report: CheckReport {
-                pages: self.meta.high_water,
-                ..CheckReport::default()
-            },
+            report: CheckReport { pages: self.meta.high_water, ..CheckReport::default() },
         };
         check.mark(0, 0)?;
         check.mark(1, 0)?;
@@ -73,10 +70,7 @@ impl<R: ReadAt> Check<'_, R> {
             slots -= 1;
         }
         if left > slots {
-            return Err(ReadError::corrupt(
-                id,
-                format!("{left} free ids do not fit"),
-            ));
+            return Err(ReadError::corrupt(id, format!("{left} free ids do not fit")));
         }
         let mut chunk = vec![0; 8 * 512];
         while left > 0 {
@@ -98,13 +92,7 @@ impl<R: ReadAt> Check<'_, R> {
     }
 
     /// Checks the subtree at `id`, whose keys must be at least `low` and below `high`.
-    fn tree(
-        &mut self,
-        id: Pgid,
-        low: Option<&[u8]>,
-        high: Option<&[u8]>,
-        depth: usize,
-    ) -> Result<(), ReadError> {
+    fn tree(&mut self, id: Pgid, low: Option<&[u8]>, high: Option<&[u8]>, depth: usize) -> Result<(), ReadError> {
         if depth >= MAX_DEPTH {
             return Err(ReadError::corrupt(id, "the tree runs in a circle"));
         }
@@ -182,8 +170,7 @@ fn check_order(node: &Node, low: Option<&[u8]>, high: Option<&[u8]>) -> Result<(
     for index in 0..node.count {
         let key = node.key(index)?;
         let ordered = last.as_ref().is_none_or(|last| *last < key);
-        let in_range =
-            low.is_none_or(|low| &key[..] >= low) && high.is_none_or(|high| &key[..] < high);
+        let in_range = low.is_none_or(|low| &key[..] >= low) && high.is_none_or(|high| &key[..] < high);
         if !ordered || !in_range {
             let what = format!("element {index}: key out of order");
             return Err(ReadError::corrupt(node.id, what));

@@ -43,10 +43,7 @@ impl<'r, R: ReadAt> Cursor<'r, R> {
         Self {
             reader,
             budget: reader.meta.high_water,
-            stack: vec![Frame {
-                node: root,
-                next: 0,
-            }],
+            stack: vec![Frame { node: root, next: 0 }],
             last_key: Bytes::new(),
         }
     }
@@ -166,10 +163,5 @@ impl<R: ReadAt> Iterator for Cursor<'_, R> {
 
 fn entry(node: &Node, index: usize) -> Result<Entry, ReadError> {
     let element = node.leaf(index)?;
-    Ok(Entry {
-        key: element.key,
-        value: element.value,
-        is_bucket: element.is_bucket,
-        page: node.id,
-    })
+    Ok(Entry { key: element.key, value: element.value, is_bucket: element.is_bucket, page: node.id })
 }

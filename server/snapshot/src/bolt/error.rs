@@ -19,10 +19,7 @@ pub enum ReadError {
 
 impl ReadError {
     pub(super) fn corrupt(page: Pgid, what: impl Into<String>) -> Self {
-        Self::Corrupt {
-            page,
-            what: what.into(),
-        }
+        Self::Corrupt { page, what: what.into() }
     }
 }
 

@@ -57,12 +57,7 @@ impl PageHeader {
     }
 
     pub fn decode(raw: &[u8; PAGE_HEADER_BYTES]) -> Self {
-        Self {
-            id: u64_at(raw, 0),
-            flags: u16_at(raw, 8),
-            count: u16_at(raw, 10),
-            overflow: u32_at(raw, 12),
-        }
+        Self { id: u64_at(raw, 0), flags: u16_at(raw, 8), count: u16_at(raw, 10), overflow: u32_at(raw, 12) }
     }
 }
 
@@ -80,12 +75,7 @@ impl Meta {
     /// The used start of meta page `id`; the rest of the page is zero.
     pub fn encode_page(&self, id: Pgid) -> [u8; META_PAGE_BYTES] {
         let mut out = [0; META_PAGE_BYTES];
-        let header = PageHeader {
-            id,
-            flags: FLAG_META,
-            count: 0,
-            overflow: 0,
-        };
+        let header = PageHeader { id, flags: FLAG_META, count: 0, overflow: 0 };
         out[..PAGE_HEADER_BYTES].copy_from_slice(&header.encode());
         let meta = &mut out[PAGE_HEADER_BYTES..];
         meta[..4].copy_from_slice(&MAGIC.to_le_bytes());
@@ -110,8 +100,8 @@ impl Meta {
             return None;
         }
         let page_bytes = u32_at(meta, 8);
-        let size_ok = page_bytes.is_power_of_two()
-            && (MIN_PAGE_BYTES..=MAX_PAGE_BYTES).contains(&u64::from(page_bytes));
+        let size_ok =
+            page_bytes.is_power_of_two() && (MIN_PAGE_BYTES..=MAX_PAGE_BYTES).contains(&u64::from(page_bytes));
         size_ok.then(|| Self {
             page_bytes,
             root: u64_at(meta, 16),
@@ -124,9 +114,7 @@ impl Meta {
 
 /// FNV-1a, 64 bits.
 fn fnv64a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 // The three below are called with offsets already checked against the slice's length.
@@ -156,13 +144,7 @@ mod tests {
 
     #[test]
     fn meta_round_trips_and_any_flipped_bit_is_seen() {
-        let meta = Meta {
-            page_bytes: 4096,
-            root: 7,
-            freelist: 8,
-            high_water: 9,
-            txid: 2,
-        };
+        let meta = Meta { page_bytes: 4096, root: 7, freelist: 8, high_water: 9, txid: 2 };
         let page = meta.encode_page(0);
         assert_eq!(Meta::decode_page(&page), Some(meta));
         for bit in PAGE_HEADER_BYTES * 8..META_PAGE_BYTES * 8 {

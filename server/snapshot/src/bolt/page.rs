@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::error::ReadError;
 use super::format::{
-    BUCKET_HEADER_BYTES, ELEMENT_BUCKET, ELEMENT_BYTES, FLAG_BRANCH, FLAG_LEAF, PAGE_HEADER_BYTES,
-    PageHeader, Pgid, u32_at, u64_at,
+    BUCKET_HEADER_BYTES, ELEMENT_BUCKET, ELEMENT_BYTES, FLAG_BRANCH, FLAG_LEAF, PAGE_HEADER_BYTES, PageHeader, Pgid,
+    u32_at, u64_at,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +54,7 @@ impl Node {
         if kind == Kind::Branch && count == 0 {
             return Err(ReadError::corrupt(id, "branch without children"));
         }
-        Ok(Self {
-            id,
-            kind,
-            count,
-            raw,
-        })
+        Ok(Self { id, kind, count, raw })
     }
 
     /// Element `index < count` of a leaf. The slices share the page's memory.
@@ -111,12 +106,7 @@ impl Node {
 
     /// Key and value bytes of an element whose header says `pos` (from that header), both sizes.
     fn data(&self, index: usize, pos: u32, key: u32, value: u32) -> Result<Bytes, ReadError> {
-        let bad = |what: &str| {
-            Err(ReadError::corrupt(
-                self.id,
-                format!("element {index}: {what}"),
-            ))
-        };
+        let bad = |what: &str| Err(ReadError::corrupt(self.id, format!("element {index}: {what}")));
         if key == 0 {
             return bad("empty key");
         }

@@ -10,8 +10,7 @@ use bytes::Bytes;
 use super::cursor::Cursor;
 use super::error::ReadError;
 use super::format::{
-    MAX_PAGE_BYTES, META_PAGE_BYTES, MIN_PAGE_BYTES, Meta, NO_FREELIST, PAGE_HEADER_BYTES,
-    PageHeader, Pgid,
+    MAX_PAGE_BYTES, META_PAGE_BYTES, MIN_PAGE_BYTES, Meta, NO_FREELIST, PAGE_HEADER_BYTES, PageHeader, Pgid,
 };
 use super::page::{BucketRoot, Node};
 
@@ -90,9 +89,7 @@ pub struct BucketInfo {
 impl<R: ReadAt> Reader<R> {
     /// Opens all of `file` as a database.
     pub fn open(file: R) -> Result<Self, ReadError> {
-        let bytes = file
-            .length()
-            .map_err(|source| ReadError::Io { page: 0, source })?;
+        let bytes = file.length().map_err(|source| ReadError::Io { page: 0, source })?;
         Self::open_prefix(file, bytes)
     }
 
@@ -134,10 +131,7 @@ impl<R: ReadAt> Reader<R> {
                 return Err(ReadError::corrupt(entry.page, "a plain entry in the root"));
             }
             let root = BucketRoot::parse(entry.page, &entry.value)?;
-            found.push(BucketInfo {
-                name: entry.key,
-                inline: matches!(root, BucketRoot::Inline(_)),
-            });
+            found.push(BucketInfo { name: entry.key, inline: matches!(root, BucketRoot::Inline(_)) });
         }
         Ok(found)
     }
@@ -200,11 +194,7 @@ impl<R: ReadAt> Reader<R> {
         Ok(())
     }
 
-    fn parse_header(
-        &self,
-        id: Pgid,
-        raw: &[u8; PAGE_HEADER_BYTES],
-    ) -> Result<PageHeader, ReadError> {
+    fn parse_header(&self, id: Pgid, raw: &[u8; PAGE_HEADER_BYTES]) -> Result<PageHeader, ReadError> {
         let header = PageHeader::decode(raw);
         if header.id != id {
             let what = format!("calls itself page {}", header.id);
@@ -219,9 +209,7 @@ impl<R: ReadAt> Reader<R> {
     /// Reads from byte `offset` of page `id`; the caller keeps it within the page's overflow.
     pub(super) fn read(&self, id: Pgid, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let at = id * u64::from(self.meta.page_bytes) + offset;
-        self.file
-            .read_exact_at(buf, at)
-            .map_err(|source| ReadError::Io { page: id, source })
+        self.file.read_exact_at(buf, at).map_err(|source| ReadError::Io { page: id, source })
     }
 }
 
@@ -232,8 +220,7 @@ fn newest_meta(file: &impl ReadAt, bytes: u64) -> Result<(Pgid, Meta), ReadError
             return Ok(None);
         }
         let mut raw = [0; META_PAGE_BYTES];
-        file.read_exact_at(&mut raw, at)
-            .map_err(|source| ReadError::Io { page, source })?;
+        file.read_exact_at(&mut raw, at).map_err(|source| ReadError::Io { page, source })?;
         Ok(Meta::decode_page(&raw))
     };
     if let Some(first) = read(0, 0)? {

@@ -1,14 +1,10 @@
 //! Files built by hand with valid checksums, as only a broken writer or an attacker makes them, and
 //! forms of sound files our own writer never produces.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that unwraps in vain fails, as it should"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
 
 use super::format::{
-    ELEMENT_BUCKET, FLAG_BRANCH, FLAG_FREELIST, FLAG_LEAF, Meta, NO_FREELIST, PAGE_HEADER_BYTES,
-    PageHeader, Pgid,
+    ELEMENT_BUCKET, FLAG_BRANCH, FLAG_FREELIST, FLAG_LEAF, Meta, NO_FREELIST, PAGE_HEADER_BYTES, PageHeader, Pgid,
 };
 use super::{ReadError, Reader};
 
@@ -36,12 +32,7 @@ fn body(branch: bool, elements: &[(u64, Vec<u8>, Vec<u8>)]) -> Vec<u8> {
 }
 
 fn page(id: Pgid, flags: u16, count: usize, overflow: u32, body: &[u8]) -> Vec<u8> {
-    let header = PageHeader {
-        id,
-        flags,
-        count: count as u16,
-        overflow,
-    };
+    let header = PageHeader { id, flags, count: count as u16, overflow };
     let mut page = header.encode().to_vec();
     page.extend_from_slice(body);
     page.resize((overflow as usize + 1) * PAGE, 0);
@@ -53,10 +44,7 @@ fn leaf(id: Pgid, elements: &[(u64, Vec<u8>, Vec<u8>)]) -> Vec<u8> {
 }
 
 fn branch(id: Pgid, children: &[(&[u8], Pgid)]) -> Vec<u8> {
-    let elements: Vec<_> = children
-        .iter()
-        .map(|(key, child)| (*child, key.to_vec(), Vec::new()))
-        .collect();
+    let elements: Vec<_> = children.iter().map(|(key, child)| (*child, key.to_vec(), Vec::new())).collect();
     page(id, FLAG_BRANCH, children.len(), 0, &body(true, &elements))
 }
 
@@ -73,23 +61,14 @@ fn plain(key: &[u8]) -> (u64, Vec<u8>, Vec<u8>) {
 /// Metas in front of `pages`, which start at page 2.
 fn file(freelist: Pgid, pages: &[Vec<u8>]) -> Vec<u8> {
     let data = pages.concat();
-    let meta = Meta {
-        page_bytes: PAGE as u32,
-        root: 2,
-        freelist,
-        high_water: 2 + (data.len() / PAGE) as u64,
-        txid: 5,
-    };
+    let meta = Meta { page_bytes: PAGE as u32, root: 2, freelist, high_water: 2 + (data.len() / PAGE) as u64, txid: 5 };
     with_meta(meta, &data)
 }
 
 fn with_meta(meta: Meta, data: &[u8]) -> Vec<u8> {
     let mut file = meta.encode_page(0).to_vec();
     file.resize(PAGE, 0);
-    let older = Meta {
-        txid: meta.txid - 1,
-        ..meta
-    };
+    let older = Meta { txid: meta.txid - 1, ..meta };
     file.extend(older.encode_page(1));
     file.resize(2 * PAGE, 0);
     file.extend_from_slice(data);
@@ -102,16 +81,11 @@ fn outcome(file: &[u8]) -> (Result<usize, String>, Result<u64, String>) {
         Ok(reader) => reader,
         Err(error) => return (Err(error.to_string()), Err(error.to_string())),
     };
-    let walked = reader.bucket("b").and_then(|cursor| {
-        cursor
-            .expect("bucket b is there")
-            .try_fold(0, |count, entry| entry.map(|_| count + 1))
-    });
+    let walked = reader
+        .bucket("b")
+        .and_then(|cursor| cursor.expect("bucket b is there").try_fold(0, |count, entry| entry.map(|_| count + 1)));
     let checked = reader.check().map(|report| report.free_pages);
-    (
-        walked.map_err(|e: ReadError| e.to_string()),
-        checked.map_err(|e| e.to_string()),
-    )
+    (walked.map_err(|e: ReadError| e.to_string()), checked.map_err(|e| e.to_string()))
 }
 
 #[test]
@@ -146,11 +120,7 @@ fn a_broken_freelist_is_named() {
         (1, ids(&[9]), "page 4: free page 9 is outside the file"),
         (1, ids(&[3]), "page 3: used more than once"),
         (200, ids(&[]), "page 4: 200 free ids do not fit"),
-        (
-            0xffff,
-            ids(&[u64::MAX]),
-            "page 4: 18446744073709551615 free ids do not fit",
-        ),
+        (0xffff, ids(&[u64::MAX]), "page 4: 18446744073709551615 free ids do not fit"),
         (0, ids(&[]), "page 5: neither reachable nor free"),
     ] {
         let list = page(4, FLAG_FREELIST, count, 0, &slots);
@@ -165,37 +135,19 @@ fn a_broken_freelist_is_named() {
 #[test]
 fn metas_that_point_outside_are_refused() {
     let data = [root(2, 3), leaf(3, &[plain(b"k")])].concat();
-    let sound = Meta {
-        page_bytes: PAGE as u32,
-        root: 2,
-        freelist: NO_FREELIST,
-        high_water: 4,
-        txid: 5,
-    };
+    let sound = Meta { page_bytes: PAGE as u32, root: 2, freelist: NO_FREELIST, high_water: 4, txid: 5 };
     let opened = |meta| Reader::open(with_meta(meta, &data)).map(drop);
     assert!(opened(sound).is_ok());
     for meta in [
         Meta { root: 0, ..sound },
         Meta { root: 4, ..sound },
-        Meta {
-            freelist: 1,
-            ..sound
-        },
-        Meta {
-            freelist: 4,
-            ..sound
-        },
+        Meta { freelist: 1, ..sound },
+        Meta { freelist: 4, ..sound },
     ] {
-        assert!(
-            matches!(opened(meta), Err(ReadError::Corrupt { page: 0, .. })),
-            "{meta:?}"
-        );
+        assert!(matches!(opened(meta), Err(ReadError::Corrupt { page: 0, .. })), "{meta:?}");
     }
     for high_water in [5, u64::MAX] {
-        let meta = Meta {
-            high_water,
-            ..sound
-        };
+        let meta = Meta { high_water, ..sound };
         assert!(matches!(opened(meta), Err(ReadError::Truncated { .. })));
     }
 }
@@ -237,55 +189,24 @@ fn pages_that_lie_are_named() {
     };
     assert_eq!(with(k()), Ok(1));
     assert_eq!(edited(0, &[9]), "page 3: calls itself page 9");
-    assert_eq!(
-        edited(8, &[4]),
-        "page 3: neither branch nor leaf, flags 0x0004"
-    );
-    assert_eq!(
-        edited(10, &[0xff, 0xff]),
-        "page 3: 65535 elements do not fit 1024 bytes"
-    );
+    assert_eq!(edited(8, &[4]), "page 3: neither branch nor leaf, flags 0x0004");
+    assert_eq!(edited(10, &[0xff, 0xff]), "page 3: 65535 elements do not fit 1024 bytes");
     assert_eq!(edited(12, &[1]), "page 3: overflow runs past the file");
-    assert_eq!(
-        edited(12, &[0xff; 4]),
-        "page 3: overflow runs past the file"
-    );
+    assert_eq!(edited(12, &[0xff; 4]), "page 3: overflow runs past the file");
     // The element's own words: position, key size, value size.
-    assert_eq!(
-        edited(20, &[0xff; 4]),
-        "page 3: element 0: data runs past the page"
-    );
-    assert_eq!(
-        edited(20, &[0; 4]),
-        "page 3: element 0: data overlaps the element headers"
-    );
+    assert_eq!(edited(20, &[0xff; 4]), "page 3: element 0: data runs past the page");
+    assert_eq!(edited(20, &[0; 4]), "page 3: element 0: data overlaps the element headers");
     assert_eq!(edited(24, &[0; 4]), "page 3: element 0: empty key");
-    assert_eq!(
-        edited(24, &[0xff; 8]),
-        "page 3: element 0: data runs past the page"
-    );
-    assert_eq!(
-        with(branch(3, &[])).unwrap_err(),
-        "page 3: branch without children"
-    );
-    assert_eq!(
-        with(branch(3, &[(b"a", 77)])).unwrap_err(),
-        "page 77: referenced, but outside the file"
-    );
-    assert_eq!(
-        with(leaf(3, &[plain(b"k"), plain(b"k")])).unwrap_err(),
-        "page 3: element 1: key out of order"
-    );
+    assert_eq!(edited(24, &[0xff; 8]), "page 3: element 0: data runs past the page");
+    assert_eq!(with(branch(3, &[])).unwrap_err(), "page 3: branch without children");
+    assert_eq!(with(branch(3, &[(b"a", 77)])).unwrap_err(), "page 77: referenced, but outside the file");
+    assert_eq!(with(leaf(3, &[plain(b"k"), plain(b"k")])).unwrap_err(), "page 3: element 1: key out of order");
 }
 
 #[test]
 fn a_branch_that_misplaces_a_key_is_found_by_the_check() {
-    let pages = [
-        root(2, 3),
-        branch(3, &[(b"a", 4), (b"m", 5)]),
-        leaf(4, &[plain(b"a"), plain(b"n")]),
-        leaf(5, &[plain(b"o")]),
-    ];
+    let pages =
+        [root(2, 3), branch(3, &[(b"a", 4), (b"m", 5)]), leaf(4, &[plain(b"a"), plain(b"n")]), leaf(5, &[plain(b"o")])];
     let (walked, checked) = outcome(&file(NO_FREELIST, &pages));
     assert_eq!(walked, Ok(3), "in order, so a walk cannot tell");
     assert_eq!(checked.unwrap_err(), "page 4: element 1: key out of order");

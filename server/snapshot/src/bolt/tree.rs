@@ -4,9 +4,7 @@
 //! open leaf and one open branch page per level, plus the largest value.
 
 use super::error::WriteError;
-use super::format::{
-    ELEMENT_BYTES, FLAG_BRANCH, FLAG_LEAF, PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, Pgid,
-};
+use super::format::{ELEMENT_BYTES, FLAG_BRANCH, FLAG_LEAF, PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, Pgid};
 
 /// Where finished pages go; numbers them in the order they arrive.
 pub(super) trait PageSink {
@@ -15,21 +13,11 @@ pub(super) trait PageSink {
 }
 
 /// Header and zero padding for a page of `body_bytes`: (header, pages taken, padding bytes).
-pub(super) fn frame(
-    id: Pgid,
-    flags: u16,
-    count: u16,
-    body_bytes: usize,
-) -> (PageHeader, u64, usize) {
+pub(super) fn frame(id: Pgid, flags: u16, count: u16, body_bytes: usize) -> (PageHeader, u64, usize) {
     let used = PAGE_HEADER_BYTES + body_bytes;
     let pages = used.div_ceil(PAGE_BYTES);
     let overflow = u32::try_from(pages - 1).expect("a page holds at most one 2 GiB value");
-    let header = PageHeader {
-        id,
-        flags,
-        count,
-        overflow,
-    };
+    let header = PageHeader { id, flags, count, overflow };
     (header, pages as u64, pages * PAGE_BYTES - used)
 }
 
@@ -59,13 +47,7 @@ struct Child {
 
 impl Tree {
     /// Adds an entry; the caller has checked order and sizes.
-    pub fn push(
-        &mut self,
-        sink: &mut impl PageSink,
-        flags: u32,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<(), WriteError> {
+    pub fn push(&mut self, sink: &mut impl PageSink, flags: u32, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
         let grown = PAGE_HEADER_BYTES
             + (self.leaf.elements.len() + 1) * ELEMENT_BYTES
             + self.leaf.data.len()
@@ -129,12 +111,7 @@ impl Tree {
 
     /// Hands a finished page to its parent level. A level that is full keeps its last child back,
     /// so that no branch page, the last of a level included, ever has a single child.
-    fn add_child(
-        &mut self,
-        sink: &mut impl PageSink,
-        level: usize,
-        child: Child,
-    ) -> Result<(), WriteError> {
+    fn add_child(&mut self, sink: &mut impl PageSink, level: usize, child: Child) -> Result<(), WriteError> {
         if level == self.levels.len() {
             self.levels.push(Vec::new());
         }

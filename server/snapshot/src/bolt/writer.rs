@@ -9,8 +9,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 
 use super::error::WriteError;
 use super::format::{
-    BUCKET_HEADER_BYTES, ELEMENT_BUCKET, FLAG_FREELIST, MAX_KEY_BYTES, MAX_VALUE_BYTES, Meta,
-    PAGE_BYTES, Pgid,
+    BUCKET_HEADER_BYTES, ELEMENT_BUCKET, FLAG_FREELIST, MAX_KEY_BYTES, MAX_VALUE_BYTES, Meta, PAGE_BYTES, Pgid,
 };
 use super::tree::{PageSink, Tree, frame};
 
@@ -130,11 +129,7 @@ impl<W: Write> Writer<W> {
                 next: name.to_owned(),
             });
         }
-        self.bucket = Some(OpenBucket {
-            name: name.as_bytes().to_vec(),
-            last_key: Vec::new(),
-            tree: Tree::default(),
-        });
+        self.bucket = Some(OpenBucket { name: name.as_bytes().to_vec(), last_key: Vec::new(), tree: Tree::default() });
         Ok(())
     }
 
@@ -148,9 +143,7 @@ impl<W: Write> Writer<W> {
         let bucket = self.bucket.as_mut().ok_or(WriteError::NoBucket)?;
         // The empty key is never valid, so an empty `last_key` means there was none.
         if key <= bucket.last_key.as_slice() {
-            return Err(WriteError::KeyOrder {
-                bucket: String::from_utf8_lossy(&bucket.name).into_owned(),
-            });
+            return Err(WriteError::KeyOrder { bucket: String::from_utf8_lossy(&bucket.name).into_owned() });
         }
         bucket.last_key.clear();
         bucket.last_key.extend_from_slice(key);
@@ -158,11 +151,7 @@ impl<W: Write> Writer<W> {
     }
 
     fn starting(out: W) -> Self {
-        Self {
-            out: Pages { out, next: 2 },
-            root: Tree::default(),
-            bucket: None,
-        }
+        Self { out: Pages { out, next: 2 }, root: Tree::default(), bucket: None }
     }
 
     fn close_bucket(&mut self) -> Result<Option<Vec<u8>>, WriteError> {
@@ -172,8 +161,7 @@ impl<W: Write> Writer<W> {
         let root = bucket.tree.finish(&mut self.out)?;
         let mut header = [0; BUCKET_HEADER_BYTES];
         header[..8].copy_from_slice(&root.to_le_bytes());
-        self.root
-            .push(&mut self.out, ELEMENT_BUCKET, &bucket.name, &header)?;
+        self.root.push(&mut self.out, ELEMENT_BUCKET, &bucket.name, &header)?;
         Ok(Some(bucket.name))
     }
 
@@ -181,11 +169,7 @@ impl<W: Write> Writer<W> {
         self.close_bucket()?;
         let root = std::mem::take(&mut self.root).finish(&mut self.out)?;
         let freelist = self.out.page(FLAG_FREELIST, 0, &[])?;
-        Ok(Layout {
-            root,
-            freelist,
-            pages: self.out.next,
-        })
+        Ok(Layout { root, freelist, pages: self.out.next })
     }
 }
 

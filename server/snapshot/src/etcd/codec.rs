@@ -22,10 +22,8 @@ pub(super) fn decode_revision(key: &[u8]) -> Option<(Revision, bool)> {
         [TOMBSTONE] => true,
         _ => return None,
     };
-    let revision = Revision {
-        main: i64::from_be_bytes(*plain.first_chunk()?),
-        sub: i64::from_be_bytes(*plain.last_chunk()?),
-    };
+    let revision =
+        Revision { main: i64::from_be_bytes(*plain.first_chunk()?), sub: i64::from_be_bytes(*plain.last_chunk()?) };
     (plain[8] == b'_' && revision.main >= 0 && revision.sub >= 0).then_some((revision, tombstone))
 }
 
@@ -52,12 +50,7 @@ mod tests {
             let (key, len) = encode_revision(Revision { main, sub }, dead);
             key[..len].to_vec()
         };
-        let keys = [
-            at(1, 0, false),
-            at(1, 1, true),
-            at(2, 0, true),
-            at(256, 0, false),
-        ];
+        let keys = [at(1, 0, false), at(1, 1, true), at(2, 0, true), at(256, 0, false)];
         assert!(keys.is_sorted());
         for key in &keys {
             let (revision, dead) = decode_revision(key).expect("our own key");

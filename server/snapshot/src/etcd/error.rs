@@ -17,11 +17,7 @@ pub enum Error {
     #[error("not an etcd database: bucket {0:?} is missing")]
     MissingBucket(&'static str),
     #[error("page {page}, bucket {bucket}: {what}")]
-    Row {
-        bucket: &'static str,
-        page: bolt::Pgid,
-        what: String,
-    },
+    Row { bucket: &'static str, page: bolt::Pgid, what: String },
 }
 
 /// Why a snapshot could not be written. After any of these the output is not a database.

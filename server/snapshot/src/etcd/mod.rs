@@ -14,9 +14,7 @@ mod writer;
 
 pub use error::{Error, WriteError};
 pub use reader::{Leases, Records, Snapshot};
-pub use tables::{
-    Alarm, AuthTable, ConfState, Downgrade, Lease, Member, MetaTable, Record, Revision, Tables,
-};
+pub use tables::{Alarm, AuthTable, ConfState, Downgrade, Lease, Member, MetaTable, Record, Revision, Tables};
 pub use trailer::{TRAILER_BYTES, Trailer, append_trailer};
 pub use writer::EtcdFile;
 

@@ -46,10 +46,7 @@ impl<R: ReadAt> Snapshot<R> {
         } else {
             Reader::open_prefix(file, bytes)?
         };
-        let snapshot = Self {
-            db,
-            verified: has_trailer,
-        };
+        let snapshot = Self { db, verified: has_trailer };
         for name in [names::KEY, names::META] {
             if snapshot.db.bucket(name)?.is_none() {
                 return Err(Error::MissingBucket(name));
@@ -90,16 +87,10 @@ impl<R: ReadAt> Snapshot<R> {
             conf_state: rows.get(names::CONF_STATE, json)?,
             consistent_index: rows.get(names::CONSISTENT_INDEX, number)?.unwrap_or(0),
             term: rows.get(names::TERM, number)?.unwrap_or(0),
-            finished_compact: rows
-                .get(names::FINISHED_COMPACT, main_revision)?
-                .unwrap_or(0),
-            scheduled_compact: rows
-                .get(names::SCHEDULED_COMPACT, main_revision)?
-                .unwrap_or(0),
+            finished_compact: rows.get(names::FINISHED_COMPACT, main_revision)?.unwrap_or(0),
+            scheduled_compact: rows.get(names::SCHEDULED_COMPACT, main_revision)?.unwrap_or(0),
             // etcd takes the field without a version in it for none.
-            storage_version: rows
-                .get(names::STORAGE_VERSION, text)?
-                .filter(|version| !version.is_empty()),
+            storage_version: rows.get(names::STORAGE_VERSION, text)?.filter(|version| !version.is_empty()),
         })
     }
 
@@ -115,17 +106,12 @@ impl<R: ReadAt> Snapshot<R> {
             Some(entry) => record(entry)?.revision.main,
             None => 0,
         };
-        Ok(last
-            .max(meta.finished_compact)
-            .max(meta.scheduled_compact)
-            .max(1))
+        Ok(last.max(meta.finished_compact).max(meta.scheduled_compact).max(1))
     }
 
     /// All records in revision order.
     pub fn records(&self) -> Result<Records<'_, R>, Error> {
-        Ok(Records {
-            cursor: self.cursor(names::KEY)?,
-        })
+        Ok(Records { cursor: self.cursor(names::KEY)? })
     }
 
     /// Records from `from` on, in revision order.
@@ -140,14 +126,11 @@ impl<R: ReadAt> Snapshot<R> {
 
     /// All leases by id, ascending as unsigned numbers.
     pub fn leases(&self) -> Result<Leases<'_, R>, Error> {
-        Ok(Leases {
-            cursor: self.cursor(names::LEASE)?,
-        })
+        Ok(Leases { cursor: self.cursor(names::LEASE)? })
     }
 
     fn alarms(&self) -> Result<Vec<Alarm>, Error> {
-        Rows::read(self, names::ALARM)?
-            .map(|key, _| Alarm::decode(key).map_err(|error| error.to_string()))
+        Rows::read(self, names::ALARM)?.map(|key, _| Alarm::decode(key).map_err(|error| error.to_string()))
     }
 
     fn auth(&self) -> Result<AuthTable, Error> {
@@ -218,11 +201,7 @@ impl<R: ReadAt> Iterator for Leases<'_, R> {
 
 fn record(entry: Entry) -> Result<Record, Error> {
     match decode_revision(&entry.key) {
-        Some((revision, tombstone)) if !entry.is_bucket => Ok(Record {
-            revision,
-            tombstone,
-            value: entry.value,
-        }),
+        Some((revision, tombstone)) if !entry.is_bucket => Ok(Record { revision, tombstone, value: entry.value }),
         _ => Err(bad_row(names::KEY, &entry, "not a revision".to_owned())),
     }
 }
@@ -258,11 +237,7 @@ impl Rows {
     }
 
     /// The row `key`, parsed.
-    fn get<T>(
-        &self,
-        key: &str,
-        parse: impl Fn(&[u8]) -> Result<T, String>,
-    ) -> Result<Option<T>, Error> {
+    fn get<T>(&self, key: &str, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<Option<T>, Error> {
         let Some(entry) = self.entries.iter().find(|entry| entry.key == key) else {
             return Ok(None);
         };
@@ -274,30 +249,19 @@ impl Rows {
 
     /// Every row, parsed.
     fn map<T>(&self, parse: impl Fn(&[u8], &[u8]) -> Result<T, String>) -> Result<Vec<T>, Error> {
-        let parse = |entry: &Entry| {
-            parse(&entry.key, &entry.value).map_err(|what| bad_row(self.bucket, entry, what))
-        };
+        let parse = |entry: &Entry| parse(&entry.key, &entry.value).map_err(|what| bad_row(self.bucket, entry, what));
         self.entries.iter().map(parse).collect()
     }
 
     /// Every row, freed from the pages it was on.
     fn copied(&self) -> Vec<(Bytes, Bytes)> {
-        let copy = |entry: &Entry| {
-            (
-                Bytes::copy_from_slice(&entry.key),
-                Bytes::copy_from_slice(&entry.value),
-            )
-        };
+        let copy = |entry: &Entry| (Bytes::copy_from_slice(&entry.key), Bytes::copy_from_slice(&entry.value));
         self.entries.iter().map(copy).collect()
     }
 }
 
 fn bad_row(bucket: &'static str, entry: &Entry, what: String) -> Error {
-    Error::Row {
-        bucket,
-        page: entry.page,
-        what,
-    }
+    Error::Row { bucket, page: entry.page, what }
 }
 
 fn number(value: &[u8]) -> Result<u64, String> {

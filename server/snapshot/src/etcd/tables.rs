@@ -53,12 +53,7 @@ pub struct Member {
     /// Empty until the member has started once.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    #[serde(
-        rename = "clientURLs",
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_is_empty"
-    )]
+    #[serde(rename = "clientURLs", default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
     pub client_urls: Vec<String>,
 }
 
@@ -128,10 +123,7 @@ pub struct Tables {
     pub meta: MetaTable,
 }
 
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde's calling convention"
-)]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's calling convention")]
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -58,21 +58,13 @@ impl<'t, W: Write> EtcdFile<'t, W> {
     }
 
     /// Adds a record; revisions ascend strictly. `value` is canonical `mvccpb.KeyValue` bytes.
-    pub fn record(
-        &mut self,
-        revision: Revision,
-        tombstone: bool,
-        value: &[u8],
-    ) -> Result<(), WriteError> {
+    pub fn record(&mut self, revision: Revision, tombstone: bool, value: &[u8]) -> Result<(), WriteError> {
         if revision.main < 0 || revision.sub < 0 {
             return Err(WriteError::NegativeRevision(revision));
         }
         // Not left to the key order: a record and a tombstone of one revision differ as keys.
         if let Some(last) = self.last.filter(|last| *last >= revision) {
-            return Err(WriteError::RevisionOrder {
-                last,
-                next: revision,
-            });
+            return Err(WriteError::RevisionOrder { last, next: revision });
         }
         self.last = Some(revision);
         let (key, len) = encode_revision(revision, tombstone);
@@ -82,27 +74,18 @@ impl<'t, W: Write> EtcdFile<'t, W> {
     /// Adds a lease, after all records. Ids ascend strictly, as unsigned numbers.
     pub fn lease(&mut self, lease: &Lease) -> Result<(), WriteError> {
         self.begin_leases()?;
-        Ok(self
-            .out
-            .put(&lease.id.to_be_bytes(), &lease.encode_to_vec())?)
+        Ok(self.out.put(&lease.id.to_be_bytes(), &lease.encode_to_vec())?)
     }
 
     fn start(out: Writer<W>, tables: &'t Tables) -> Result<Self, WriteError> {
-        let mut file = Self {
-            out,
-            tables,
-            last: None,
-            leases_begun: false,
-        };
+        let mut file = Self { out, tables, last: None, leases_begun: false };
         file.before_records()?;
         Ok(file)
     }
 
     fn before_records(&mut self) -> Result<(), WriteError> {
         let Tables { alarms, auth, .. } = self.tables;
-        let alarms = alarms
-            .iter()
-            .map(|alarm| (alarm.encode_to_vec(), Vec::new()));
+        let alarms = alarms.iter().map(|alarm| (alarm.encode_to_vec(), Vec::new()));
         self.table(names::ALARM, alarms.collect())?;
 
         let mut rows: Rows = Vec::new();
@@ -141,10 +124,7 @@ impl<'t, W: Write> EtcdFile<'t, W> {
         self.begin_leases()?;
         let mut rows: Rows = Vec::new();
         for member in &self.tables.members {
-            rows.push((
-                encode_member(member.id).into_bytes(),
-                serde_json::to_vec(member)?,
-            ));
+            rows.push((encode_member(member.id).into_bytes(), serde_json::to_vec(member)?));
         }
         self.table(names::MEMBERS, rows)?;
         let removed = self.tables.removed_members.iter();
@@ -160,10 +140,9 @@ impl<'t, W: Write> EtcdFile<'t, W> {
             let index = meta.consistent_index.to_be_bytes();
             rows.push(row(names::CONSISTENT_INDEX, index));
         }
-        for (name, main) in [
-            (names::FINISHED_COMPACT, meta.finished_compact),
-            (names::SCHEDULED_COMPACT, meta.scheduled_compact),
-        ] {
+        for (name, main) in
+            [(names::FINISHED_COMPACT, meta.finished_compact), (names::SCHEDULED_COMPACT, meta.scheduled_compact)]
+        {
             if main > 0 {
                 let (key, len) = encode_revision(Revision { main, sub: 0 }, false);
                 rows.push(row(name, &key[..len]));
