@@ -97,7 +97,7 @@ impl Copy {
         layout: keepstone_snapshot::bolt::Layout,
         out: W,
     ) -> Result<W, ExportError> {
-        let mut file = etcd::EtcdFile::with_layout(out, layout.clone(), &self.tables)?;
+        let mut file = etcd::EtcdFile::with_layout(out, layout, &self.tables)?;
         self.fill(core, |at, record| file.record(at, record.tombstone, record.kv.raw()))?;
         self.leases.iter().try_for_each(|lease| file.lease(lease))?;
         Ok(file.finish_with(layout)?)

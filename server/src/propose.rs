@@ -187,7 +187,7 @@ fn answer(lanes: &Lanes, waiters: Vec<(Waiter<Answer>, Load)>, result: openraft:
                 ClientWriteError::ForwardToLeader(_) => Error::NoLeader,
                 _ => Error::LeaderChanged,
             };
-            let answers = std::iter::repeat_with(|| Answer { reply: Err(reply.clone()), term: 0 });
+            let answers = std::iter::repeat_with(|| Answer { reply: Err(reply), term: 0 });
             lanes.deliver(waiters.into_iter().map(|(waiter, _)| waiter).zip(answers));
         }
     }

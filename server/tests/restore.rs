@@ -162,7 +162,7 @@ fn a_backup_comes_back_whole() {
     assert_eq!(names(place.dir.path()), ["backup.db", "data"]);
     assert_eq!(names(&place.data()), ["log", "store"]);
 
-    let (log, Checkpoint { records, state, applied }) = open(&place.data(), None);
+    let (log, Checkpoint { records, state, applied, .. }) = open(&place.data(), None);
     assert_eq!((log.identity.member_id.0, log.identity.cluster_id), (MEMBER_ID, CLUSTER_ID));
     assert_eq!((state.revision(), state.compact_revision(), state.keys()), (6, 3, 2));
     assert_eq!(state.unfinished_compaction(), None);

@@ -60,7 +60,7 @@ impl Confirmer {
         let mut waiting = Vec::new();
         while self.rx.recv_many(&mut waiting, usize::MAX).await > 0 {
             let outcome = confirm(&raft, &mut waiting).await;
-            lanes.deliver(waiting.drain(..).map(|waiter| (waiter, outcome.clone())));
+            lanes.deliver(waiting.drain(..).map(|waiter| (waiter, outcome)));
         }
     }
 }

@@ -136,17 +136,10 @@ impl Feeder {
     fn handle(&mut self, request: WatchRequest) {
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(create),
-            Some(RequestUnion::CancelRequest(cancel)) => {
-                if self.local.remove(self.stream, cancel.watch_id) {
-                    let header = self.core.header(self.core.revision());
-                    let answer = WatchResponse {
-                        header: Some(header),
-                        watch_id: cancel.watch_id,
-                        canceled: true,
-                        ..Default::default()
-                    };
-                    self.answers.push_back(answer);
-                }
+            Some(RequestUnion::CancelRequest(cancel)) if self.local.remove(self.stream, cancel.watch_id) => {
+                let header = Some(self.core.header(self.core.revision()));
+                let watch_id = cancel.watch_id;
+                self.answers.push_back(WatchResponse { header, watch_id, canceled: true, ..Default::default() });
             }
             Some(RequestUnion::ProgressRequest(_)) => {
                 // Whether it is answered at all is decided now: not if nobody watches or somebody lags.
@@ -155,7 +148,8 @@ impl Feeder {
                     self.progress_at = Some(at_least);
                 }
             }
-            None => {}
+            // An unknown watcher is passed over in silence.
+            Some(RequestUnion::CancelRequest(_)) | None => {}
         }
     }
 
