@@ -22,7 +22,6 @@ const PARTS: &[Part] = &[
     part("differential", "100 random histories equal to etcd's", &[Need::Dev, Need::Tools], go::differential_long),
     part("lease-checkpoint-kept", "lease time over a restart", &[Need::Dev, Need::Tools], go::lease_checkpoint),
     part("checkperf", "etcdctl check perf, all loads", &[Need::Release, Need::Tools], go::check_perf),
-    part("kube", "a kube-apiserver on a member that is killed", &[Need::Dev], go::kube),
     part("store-kills", "260 times SIGKILL of the store alone", &[], store_kills),
     part("store-endurance", "10 million revisions through the store", &[], store_endurance),
     part("deny", "licenses, sources and bans of all dependencies", &[], deny),

@@ -45,6 +45,7 @@ const PARTS: &[Part] = &[
     part("kills", "SIGKILL under load", 4, &[Need::Dev], cluster::kills),
     part("power-loss", "unsynced writes lost or torn", 4, &[Need::Dev], cluster::power_loss),
     part("faults", "full, failing and foreign disks", 4, &[Need::Dev], cluster::faults),
+    part("kube", "a kube-apiserver on a member that is killed", 15, &[Need::Dev], go::kube),
     Part {
         makes: Some(Need::Release),
         ..part("release", "the static binary", 20, &[], |job| build::release(job.place, job.deadline))
