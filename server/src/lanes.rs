@@ -30,11 +30,6 @@ impl<T> Waiter<T> {
         let (tx, rx) = oneshot::channel();
         (Self { lane: HERE.get(), tx }, rx)
     }
-
-    /// Whether nobody waits any more.
-    pub fn is_closed(&self) -> bool {
-        self.tx.is_closed()
-    }
 }
 
 type Parcel = Box<dyn FnOnce() + Send>;

@@ -179,18 +179,21 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
 
     let timeout = config.request_timeout();
     let (proposer, batcher) = Proposer::new(first_request_id(identity), timeout, config.max_request_bytes);
-    let (reads, confirmer) = ReadIndex::new(timeout);
+    let (reads, confirmers) = ReadIndex::new(workers.threads(), timeout);
+    for confirmer in confirmers {
+        let (raft, guard) = (raft.clone(), core.guard("confirming reads"));
+        let confirming = async move {
+            let _guard = guard;
+            confirmer.run(raft).await;
+        };
+        workers.spawn(move || Box::pin(confirming)).await;
+    }
     let records = core.records.clone();
-    let batching = batcher.run(raft.clone(), lanes.clone(), move || records.is_over_dirty_limit());
-    let confirming = confirmer.run(raft.clone(), lanes);
-    let (batch_guard, confirm_guard) = (core.guard("proposing"), core.guard("confirming reads"));
+    let batching = batcher.run(raft.clone(), lanes, move || records.is_over_dirty_limit());
+    let guard = core.guard("proposing");
     tokio::spawn(async move {
-        let _guard = batch_guard;
+        let _guard = guard;
         batching.await;
-    });
-    tokio::spawn(async move {
-        let _guard = confirm_guard;
-        confirming.await;
     });
     let checkpointer =
         Arc::new(Checkpointer::start(core.clone(), metrics.clone()).context("starting the checkpoint thread")?);

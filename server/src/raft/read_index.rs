@@ -3,45 +3,56 @@
 //! Reads that arrive while a confirmation is under way share the next one. A confirmation is never shared with a
 //! read that arrived after it began: that is how a stale read would get in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use keepstone_state::Error;
 use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::error::{LinearizableReadError, RaftError};
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
 
 use super::types::Raft;
-use crate::lanes::{Lanes, Waiter};
+use crate::lanes;
 
 /// How long a refused confirmation rests when nothing changes.
 const RETRY: Duration = Duration::from_millis(50);
 
 type Outcome = Result<(), Error>;
 
-/// Takes reads from every connection thread. Cheap to clone. Holds at most one entry per request in flight.
+/// Takes reads from every thread. Cheap to clone. Holds at most one entry per request in flight.
 #[derive(Clone)]
 pub struct ReadIndex {
-    tx: mpsc::UnboundedSender<Waiter<Outcome>>,
+    slots: Arc<[Slot]>,
     timeout: Duration,
 }
 
+/// The reads of one serving thread that wait for their confirmation to begin.
+#[derive(Default)]
+struct Slot {
+    waiting: Mutex<Vec<oneshot::Sender<Outcome>>>,
+    arrived: Notify,
+}
+
 impl ReadIndex {
+    /// One [`Confirmer`] per serving thread; each has to run there, so that its answers wake tasks of its own thread.
     /// `timeout` is etcd's request timeout.
-    pub fn new(timeout: Duration) -> (Self, Confirmer) {
-        let (tx, rx) = mpsc::unbounded_channel();
-        (Self { tx, timeout }, Confirmer { rx })
+    pub fn new(threads: usize, timeout: Duration) -> (Self, Vec<Confirmer>) {
+        let slots: Arc<[Slot]> = (0..threads.max(1)).map(|_| Slot::default()).collect();
+        let confirmers = (0..slots.len()).map(|number| Confirmer { slots: slots.clone(), number }).collect();
+        (Self { slots, timeout }, confirmers)
     }
 
     /// Returns when a read of local state is linearizable.
     ///
     /// # Errors
-    /// `Timeout` when leadership can't be confirmed in time, `NoLeader`, `LeaderChanged`, `Stopped`.
+    /// `Timeout` when leadership can't be confirmed in time, `Stopped`.
     pub async fn wait(&self) -> Outcome {
-        let (waiter, outcome) = Waiter::new();
-        if self.tx.send(waiter).is_err() {
-            return Err(Error::Stopped);
-        }
+        let (tx, outcome) = oneshot::channel();
+        let slot = &self.slots[lanes::here().unwrap_or(0) % self.slots.len()];
+        slot.waiting.lock().push(tx);
+        slot.arrived.notify_one();
         match tokio::time::timeout(self.timeout, outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Error::Stopped),
@@ -50,24 +61,33 @@ impl ReadIndex {
     }
 }
 
-/// The task that asks Raft. Runs beside it until the readers are gone.
+/// The task that asks Raft for one thread's reads, a batch at a time.
 pub struct Confirmer {
-    rx: mpsc::UnboundedReceiver<Waiter<Outcome>>,
+    slots: Arc<[Slot]>,
+    number: usize,
 }
 
 impl Confirmer {
-    pub async fn run(mut self, raft: Raft, lanes: Lanes) {
-        let mut waiting = Vec::new();
-        while self.rx.recv_many(&mut waiting, usize::MAX).await > 0 {
+    /// Runs until its thread stops.
+    pub async fn run(self, raft: Raft) {
+        let slot = &self.slots[self.number];
+        loop {
+            slot.arrived.notified().await;
+            // Whatever else this thread is about to read shares the round.
+            tokio::task::yield_now().await;
+            let mut waiting = std::mem::take(&mut *slot.waiting.lock());
             let outcome = confirm(&raft, &mut waiting).await;
-            lanes.deliver(waiting.drain(..).map(|waiter| (waiter, outcome)));
+            for waiter in waiting {
+                // A reader that has gone needs no answer.
+                let _ = waiter.send(outcome);
+            }
         }
     }
 }
 
 /// Asks anew, with a request of its own each time, until leadership is confirmed: as in etcd a read waits for a leader,
 /// and its own timeout ends the wait.
-async fn confirm(raft: &Raft, waiting: &mut Vec<Waiter<Outcome>>) -> Outcome {
+async fn confirm(raft: &Raft, waiting: &mut Vec<oneshot::Sender<Outcome>>) -> Outcome {
     let mut changes = raft.metrics();
     loop {
         match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
