@@ -38,6 +38,8 @@ type Group = Vec<(Revision, ChunkInfo)>;
 struct Survivors {
     group: Group,
     records: Vec<Record>,
+    /// Whether all of the group's records are among them.
+    all: bool,
 }
 
 impl RecordStore {
@@ -56,7 +58,8 @@ impl RecordStore {
         let mut work = Vec::with_capacity(groups.len());
         for group in groups {
             report.chunks_read += group.len();
-            work.push(self.survivors(group, is_live)?);
+            let survivors = self.survivors(group, &work, is_live)?;
+            work.push(survivors);
         }
         if !work.is_empty() {
             self.write_dirty(&mut background)?;
@@ -91,20 +94,41 @@ impl RecordStore {
         }
     }
 
-    fn survivors(&self, group: Group, is_live: &dyn Fn(&[u8], Revision) -> bool) -> Result<Survivors, StoreError> {
+    /// What stays of a group; `before` are the groups that are replaced before it.
+    ///
+    /// A dead tombstone stays while an older chunk has anything dead in it: that may be a put which the tombstone alone
+    /// keeps dead. Were it dropped first, a restart would find the key alive again.
+    fn survivors(
+        &self,
+        group: Group,
+        before: &[Survivors],
+        is_live: &dyn Fn(&[u8], Revision) -> bool,
+    ) -> Result<Survivors, StoreError> {
         let mut records = Vec::new();
+        let mut all = true;
+        let older_dead = group.first().is_some_and(|(first, _)| self.has_dead_before(*first, before));
         for (first, _) in &group {
             let chunk = self
                 .load(*first)?
                 .ok_or_else(|| self.damaged_chunk(*first, "it has a directory row but is not there"))?;
             for index in 0..chunk.records() {
                 let record = chunk.record(index).map_err(|why| self.damaged_chunk(*first, why))?;
-                if is_live(record.kv.key(), record.at) {
+                if is_live(record.kv.key(), record.at) || (record.tombstone && older_dead) {
                     records.push(record);
+                } else {
+                    all = false;
                 }
             }
         }
-        Ok(Survivors { group, records })
+        Ok(Survivors { group, records, all })
+    }
+
+    /// Whether a chunk before `first` has anything dead that `cleaned` does not take out.
+    fn has_dead_before(&self, first: Revision, cleaned: &[Survivors]) -> bool {
+        let is_cleaned = |chunk: Revision| cleaned.iter().any(|work| work.group.iter().any(|(at, _)| *at == chunk));
+        let layout = self.layout.read();
+        let mut older = layout.directory.from(Revision::default()).take_while(|(at, _)| *at < first);
+        older.any(|(at, info)| info.dead > 0 && !is_cleaned(at))
     }
 
     /// Replaces a group's chunks by chunks of its survivors, unless that gains nothing.
@@ -112,8 +136,8 @@ impl RecordStore {
         let chunks = if work.records.is_empty() { Vec::new() } else { pack(&work.records, self.options.chunk_bytes).0 };
         let before: u64 = work.group.iter().map(|(_, info)| u64::from(info.bytes)).sum();
         let after: u64 = chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
-        if after >= before {
-            // Nothing here is dead: without this the next round would read it all again.
+        if work.all && after >= before {
+            // Nothing here can go: without this the next round would read it all again.
             let mut layout = self.layout.write();
             for (first, _) in &work.group {
                 layout.directory.set_dead(*first, 0);
@@ -130,7 +154,7 @@ impl RecordStore {
         }
         put_chunks(&mut batch, chunks);
         report.chunks_written += infos.len();
-        report.bytes_freed += before - after;
+        report.bytes_freed += before.saturating_sub(after);
         let _structure = self.structure.lock();
         self.store.write(batch)?;
         self.swap_in(&work.group, &infos);
