@@ -291,10 +291,12 @@ impl Ledger {
         (revision, compacted)
     }
 
-    /// The greatest revision that anything begun before the stamp can have.
+    /// A bound on the revision that what was begun before the stamp can have led to.
     pub fn possible(&self, stamp: u64) -> i64 {
-        let begun = self.calls.iter().zip(&self.seen).filter(|(call, _)| call.begun <= stamp);
-        begun.filter_map(|(_, seen)| *seen).chain([1]).max().unwrap_or(1)
+        let begun = || self.calls.iter().zip(&self.seen).filter(|(call, _)| call.begun <= stamp);
+        // A delete that nobody acknowledged may have been put down to another call that deletes the same and began later.
+        let unclear = begun().filter(|(call, _)| call.outcome == Outcome::Unknown).count();
+        begun().filter_map(|(_, seen)| *seen).chain([1]).max().unwrap_or(1) + unclear as i64
     }
 
     /// The leases that are surely there, and those that surely are not, once a stamp has been reached.
