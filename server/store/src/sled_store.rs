@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::MetadataExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -27,6 +28,9 @@ impl Default for SledOptions {
     }
 }
 
+/// How long opening waits for a lock that a handle of this process may still hold.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A sled directory.
 pub struct SledStore {
     path: PathBuf,
@@ -46,7 +50,17 @@ impl SledStore {
             .segment_size(options.segment_bytes)
             .flush_every_ms(None);
         let failed = |why| StoreError::Open { path: path.to_owned(), why };
-        let db = no_panic(|| config.open()).map_err(failed)?;
+        let began = Instant::now();
+        let db = loop {
+            match no_panic(|| config.open()) {
+                // A handle that was just dropped lets go of the file when sled's own threads have noticed.
+                Err(why) if why.contains("could not acquire lock") && began.elapsed() < LOCK_PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                opened => break opened,
+            }
+        }
+        .map_err(failed)?;
         // A killed process may have left writes that no sync has covered. sled takes them for stable and would not sync
         // them again, so a later flush would promise what a power loss takes back.
         sync_all(path).map_err(|error| failed(error.to_string()))?;
