@@ -9,6 +9,7 @@ use keepstone::data::{self, Checkpoint, DataError, Paths};
 use keepstone_proto::{KeyValue, KeyValueParts};
 use keepstone_snapshot::etcd::{self, EtcdFile, Tables};
 use keepstone_state::{LeaseId, Records, Revision};
+use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
 use tempfile::TempDir;
 
 /// As etcd 3.6.16 founds `--name default` with its default URLs and token.
@@ -99,13 +100,18 @@ impl Backup {
     }
 }
 
+/// One test at a time: a process that another is just starting has our lock's file open until it runs, and whoever opens
+/// that log next would find it in use.
+static TURN: ReentrantMutex<()> = ReentrantMutex::new(());
+
 struct Place {
     dir: TempDir,
+    _turn: ReentrantMutexGuard<'static, ()>,
 }
 
 impl Place {
     fn new(backup: &Backup) -> Self {
-        let place = Self { dir: tempfile::tempdir().expect("a directory") };
+        let place = Self { dir: tempfile::tempdir().expect("a directory"), _turn: TURN.lock() };
         backup.write(&place.file());
         place
     }

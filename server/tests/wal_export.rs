@@ -13,15 +13,21 @@ use keepstone::raft::types::{Payload, Proposal, Request, Vote};
 use keepstone_proto::etcdserverpb::{InternalRaftRequest, PutRequest};
 use keepstone_state::MemberId;
 use keepstone_wal::{Entry, LogPos};
+use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
 use tempfile::TempDir;
+
+/// One test at a time: a process that another is just starting has our lock's file open until it runs, and whoever opens
+/// that log next would find it in use.
+static TURN: ReentrantMutex<()> = ReentrantMutex::new(());
 
 struct Place {
     dir: TempDir,
+    _turn: ReentrantMutexGuard<'static, ()>,
 }
 
 impl Place {
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a directory") }
+        Self { dir: tempfile::tempdir().expect("a directory"), _turn: TURN.lock() }
     }
 
     fn data(&self) -> PathBuf {
