@@ -1,7 +1,6 @@
 //! What every part of a running member shares: the state, the records behind it, the watchers in front of it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -26,7 +25,8 @@ pub struct Identity {
     pub member_id: MemberId,
 }
 
-/// The shared heart of a member. Only the state machine shell writes the state.
+/// The shared heart of a member. The state machine shell writes the state, and the compactor what is this member's own
+/// in it; nobody else does.
 pub struct Core {
     pub identity: Identity,
     pub state: RwLock<State>,
@@ -117,7 +117,7 @@ impl Core {
             cluster_id: self.identity.cluster_id,
             member_id: self.identity.member_id.0,
             revision,
-            raft_term: self.term.load(Ordering::Relaxed),
+            raft_term: self.term(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Answers travel to the thread whose connection asked, many at a time.
 //!
 //! Waking a task from another thread costs several times what a wake on its own thread does, so whoever
-//! finishes a batch (apply, read index) sends each connection thread one message with all its answers;
+//! finishes a batch sends each connection thread one message with all its answers;
 //! that thread's lane task then completes them locally. A caller without a lane is answered directly.
 
 use std::cell::Cell;
@@ -34,8 +34,7 @@ impl<T> Waiter<T> {
 
 type Parcel = Box<dyn FnOnce() + Send>;
 
-/// The lanes of all connection threads. Each holds at most what is in flight, which the proposer and the
-/// read index bound.
+/// The lanes of all connection threads. Each holds at most what is in flight, which the proposer bounds.
 #[derive(Clone, Default)]
 pub struct Lanes {
     lanes: Arc<[mpsc::UnboundedSender<Parcel>]>,

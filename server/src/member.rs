@@ -9,7 +9,6 @@ use keepstone_proto::etcdserverpb::alarm_request::AlarmAction;
 use keepstone_proto::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest};
 use keepstone_proto::keepstonepb::{ClusterInit, Member};
 use keepstone_proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
-use keepstone_state::Error;
 use openraft::SnapshotPolicy;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -121,7 +120,7 @@ impl Listeners {
 }
 
 async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
-    let signal = crate::signals::Stop::install().context("installing signal handlers")?;
+    let mut signal = crate::signals::Stop::install().context("installing signal handlers")?;
     let listeners = Listeners::bind(&config)?;
     let paths = Paths::new(&config.data_dir, config.wal_dir.as_deref());
     let metrics =
@@ -230,18 +229,16 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
             listen(&ctx, listeners, &workers, &stopped)
         } => started,
         _ = failures.wait_for(Option::is_some) => Ok(()),
+        () = signal.received() => Ok(()),
     };
     started?;
-    if failures.borrow().is_none() {
+    if failures.borrow().is_none() && !signal.was_received() {
         tracing::info!("ready to serve client requests");
         tracing::info!("serving client traffic insecurely; this is strongly discouraged!");
     }
 
     let failure = tokio::select! {
-        name = signal.received() => {
-            tracing::info!(signal = name, "stopping");
-            None
-        }
+        () = signal.received() => None,
         failure = failures.wait_for(Option::is_some) => failure.ok().and_then(|failure| failure.clone()),
         why = raft_stopped(raft.clone()) => Some(why),
     };
@@ -354,11 +351,8 @@ async fn report_corrupt(ctx: &Context) -> anyhow::Result<()> {
 }
 
 async fn propose(ctx: &Context, request: InternalRaftRequest) -> anyhow::Result<()> {
-    match ctx.proposer.propose(request).await.reply {
-        Ok(_) => Ok(()),
-        Err(error @ Error::Timeout) => Err(anyhow::anyhow!("publishing this member: {error}")),
-        Err(error) => Err(anyhow::anyhow!("publishing this member: {error}")),
-    }
+    ctx.proposer.propose(request).await.context("publishing this member")?;
+    Ok(())
 }
 
 fn show_in_metrics(ctx: &Arc<Context>) {

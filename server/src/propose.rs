@@ -25,11 +25,8 @@ const BATCH_BYTES: usize = 1 << 20;
 const PENDING_REQUESTS: usize = 65_536;
 const PENDING_BYTES: usize = 256 << 20;
 
-/// What a proposal came to: its answer and the term it was applied in.
-pub struct Answer {
-    pub reply: Result<Reply, Error>,
-    pub term: u64,
-}
+/// What a proposal came to.
+pub type Answer = Result<Reply, Error>;
 
 struct Pending {
     request: Request,
@@ -94,21 +91,20 @@ impl Proposer {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         decoded.header.get_or_insert_with(RequestHeader::default).id = id;
         let request = Request::new(decoded);
-        let refused = |error| Answer { reply: Err(error), term: 0 };
         if request.encoded.len() > self.max_request_bytes {
-            return refused(Error::RequestTooLarge);
+            return Err(Error::RequestTooLarge);
         }
         let Some(load) = self.gauge.take(request.encoded.len()) else {
-            return refused(Error::TooManyRequests);
+            return Err(Error::TooManyRequests);
         };
         let (waiter, answer) = Waiter::new();
         if self.tx.send(Pending { request, waiter, load }).is_err() {
-            return refused(Error::Stopped);
+            return Err(Error::Stopped);
         }
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => refused(Error::Stopped),
-            Err(_) => refused(Error::Timeout),
+            Ok(Err(_)) => Err(Error::Stopped),
+            Err(_) => Err(Error::Timeout),
         }
     }
 
@@ -176,19 +172,16 @@ impl Batcher {
 fn answer(lanes: &Lanes, waiters: Vec<(Waiter<Answer>, Load)>, result: openraft::raft::ClientWriteResult<TypeConfig>) {
     match result {
         Ok(response) => {
-            let term = crate::raft::codec::term_of(&response.log_id);
             let Replies(replies) = response.data;
             debug_assert_eq!(replies.len(), waiters.len());
-            let answers = replies.into_iter().map(|reply| Answer { reply, term });
-            lanes.deliver(waiters.into_iter().map(|(waiter, _)| waiter).zip(answers));
+            lanes.deliver(waiters.into_iter().map(|(waiter, _)| waiter).zip(replies));
         }
         Err(error) => {
-            let reply = match error {
+            let refused = match error {
                 ClientWriteError::ForwardToLeader(_) => Error::NoLeader,
                 _ => Error::LeaderChanged,
             };
-            let answers = std::iter::repeat_with(|| Answer { reply: Err(reply), term: 0 });
-            lanes.deliver(waiters.into_iter().map(|(waiter, _)| waiter).zip(answers));
+            lanes.deliver(waiters.into_iter().map(|(waiter, _)| (waiter, Err(refused))));
         }
     }
 }

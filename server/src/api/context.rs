@@ -48,7 +48,7 @@ impl Context {
         self.metrics.proposals.pending.inc();
         let answer = self.proposer.propose(request).await;
         self.metrics.proposals.pending.dec();
-        answer.reply.map_err(|error| {
+        answer.map_err(|error| {
             if matches!(error, Error::Timeout | Error::Stopped | Error::NoLeader | Error::LeaderChanged) {
                 self.metrics.proposals.failed.inc();
             }

@@ -13,7 +13,7 @@ use keepstone_proto::etcdserverpb::{
 };
 use keepstone_proto::membershippb::DowngradeInfoSetRequest;
 use keepstone_snapshot::etcd::Trailer;
-use keepstone_state::{Error, HashKv, Reply, Revision};
+use keepstone_state::{Error, HashKv, HashPlan, Reply, Revision};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -225,6 +225,16 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+/// The hash of the keys that a plan covers. The caller holds a pin at the plan's floor.
+fn scan_hash(core: &Core, plan: HashPlan) -> Result<u32, keepstone_store::StoreError> {
+    let mut hash = HashKv::new(plan);
+    core.records.scan(Revision::default(), Revision::new(plan.revision, i64::MAX), &mut |record| {
+        hash.record(record, |record| core.state.read().keeps(record.kv.key(), record.at, plan.keep_at));
+        ControlFlow::Continue(())
+    })?;
+    Ok(hash.finish())
+}
+
 fn hash_kv(core: &Core, revision: i64) -> Result<Result<HashKvResponse, Error>, keepstone_store::StoreError> {
     let (plan, _pin) = {
         let state = core.state.read();
@@ -233,17 +243,8 @@ fn hash_kv(core: &Core, revision: i64) -> Result<Result<HashKvResponse, Error>, 
             Err(error) => return Ok(Err(error)),
         }
     };
-    let mut hash = HashKv::new(plan);
-    core.records.scan(Revision::default(), Revision::new(plan.revision, i64::MAX), &mut |record| {
-        hash.record(record, |record| core.state.read().keeps(record.kv.key(), record.at, plan.keep_at));
-        ControlFlow::Continue(())
-    })?;
-    Ok(Ok(HashKvResponse {
-        header: None,
-        hash: hash.finish(),
-        compact_revision: plan.floor,
-        hash_revision: plan.revision,
-    }))
+    let hash = scan_hash(core, plan)?;
+    Ok(Ok(HashKvResponse { header: None, hash, compact_revision: plan.floor, hash_revision: plan.revision }))
 }
 
 /// A hash over everything a member keeps: the key space and the small tables that are the same on every member.
@@ -258,12 +259,8 @@ fn whole_hash(core: &Core) -> Result<u32, keepstone_store::StoreError> {
         let plan = state.hash_plan(0).expect("the current revision can be hashed");
         (tables, plan, core.pins.pin(plan.floor))
     };
-    let mut hash = HashKv::new(plan);
-    core.records.scan(Revision::default(), Revision::new(plan.revision, i64::MAX), &mut |record| {
-        hash.record(record, |record| core.state.read().keeps(record.kv.key(), record.at, plan.keep_at));
-        ControlFlow::Continue(())
-    })?;
-    Ok(crc32c::crc32c_append(hash.finish(), format!("{tables:?}").as_bytes()))
+    let hash = scan_hash(core, plan)?;
+    Ok(crc32c::crc32c_append(hash, format!("{tables:?}").as_bytes()))
 }
 
 type Pieced = mpsc::Sender<Result<SnapshotResponse, Status>>;
