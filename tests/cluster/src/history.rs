@@ -56,6 +56,11 @@ impl Keyspace {
         Ok(())
     }
 
+    /// The keys that hang on a lease, in order.
+    pub fn attached(&self, lease: i64) -> Vec<Bytes> {
+        self.keys.values().filter(|kv| kv.lease() == lease).map(|kv| kv.key_bytes()).collect()
+    }
+
     /// Compares with a list of everything.
     ///
     /// # Errors

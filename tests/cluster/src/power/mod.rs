@@ -271,7 +271,8 @@ impl Recorded {
         ensure!(now >= acknowledged, "LOST: revision {acknowledged} was acknowledged, the member is at {now}");
         let possible = self.ledger.possible(cut);
         ensure!(now <= possible, "the member is at {now}, but what was asked for by then ends at {possible}");
-        replay(&self.all.seen, now)?.compare(&listed)?;
+        let keys = replay(&self.all.seen, now)?;
+        keys.compare(&listed)?;
         let hash = client.hash_kv(0).await.context("HashKV")?;
         ensure!(
             hash.compact_revision.max(0) >= compacted,
@@ -282,12 +283,19 @@ impl Recorded {
         let mut fresh = Watcher::everything(from);
         fresh.follow(client, Some(now)).await?;
         same(&self.all.seen, &fresh.seen, from, now).context("the recorded member and this one")?;
-        let (there, gone) = self.ledger.leases_at(cut);
-        for id in there.iter().rev().take(20) {
-            ensure!(client.time_to_live(*id).await?.ttl > 0, "lease {id} was granted, and is lost");
+        let leases = self.ledger.leases_at(cut);
+        for id in leases.there.iter().rev().take(20) {
+            let found = client.time_to_live(*id).await?;
+            ensure!(found.ttl > 0, "lease {id} was granted, and is lost");
+            let mut hanging = found.keys;
+            hanging.sort_unstable();
+            ensure!(hanging == keys.attached(*id), "lease {id} holds {hanging:?}");
         }
-        for id in gone.iter().rev().take(20) {
+        for id in leases.revoked.iter().rev().take(20) {
             ensure!(client.time_to_live(*id).await?.ttl == -1, "lease {id} was revoked, and is there");
+        }
+        for id in leases.not_asked_for.iter().take(5) {
+            ensure!(client.time_to_live(*id).await?.ttl == -1, "lease {id} is there before anybody asked for it");
         }
         let put = client.put("after", "the loss").await.context("a put after the loss")?;
         ensure!(put == now + 1, "a put after the loss has revision {put}, not {}", now + 1);

@@ -1,6 +1,11 @@
 //! Holds every call against the history: what was acknowledged is there, once, at its revision; what is there was asked
 //! for; revisions follow real time; reads saw what they had to.
 
+mod lease;
+mod moment;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,15 +16,8 @@ use crate::history::{Keyspace, is_delete};
 use crate::load::{Call, Outcome, What};
 use crate::watcher::Revision;
 
-/// What is known of a lease.
-#[derive(Clone, Debug, Default)]
-pub struct Lease {
-    pub ttl: i64,
-    pub granted: bool,
-    /// Somebody tried to revoke it, and may have.
-    pub revoking: bool,
-    pub revoked: bool,
-}
+pub use lease::Lease;
+pub use moment::Leases;
 
 /// All calls and the history they must explain.
 #[derive(Default)]
@@ -27,13 +25,14 @@ pub struct Ledger {
     calls: Vec<Call>,
     /// The revision at which a call showed up in the history.
     seen: Vec<Option<i64>>,
+    /// For each revision from 2 on, the stamp before which nobody had asked for it.
+    asked: Vec<u64>,
     by_value: HashMap<String, usize>,
     pub leases: BTreeMap<i64, Lease>,
     /// Acknowledged deletions by their revision.
     deletes: HashMap<i64, usize>,
     /// Deletions that may have happened.
     maybe: Vec<usize>,
-    revokes: HashMap<i64, i64>,
     pub keys: Keyspace,
     /// The greatest revision that any client was shown.
     pub shown: i64,
@@ -61,15 +60,12 @@ impl Ledger {
                 (What::Delete { .. }, Outcome::Unknown) => self.maybe.push(at),
                 (What::Grant { id, ttl }, outcome) => {
                     let lease = self.leases.entry(*id).or_default();
-                    (lease.ttl, lease.granted) = (*ttl, matches!(outcome, Outcome::Acked { .. }));
+                    (lease.ttl, lease.grant_at) = (*ttl, at);
+                    lease.granted = matches!(outcome, Outcome::Acked { .. });
                 }
                 (What::Revoke { id }, outcome) => {
                     let lease = self.leases.entry(*id).or_default();
-                    lease.revoking = true;
-                    if let Outcome::Acked { revision, .. } = outcome {
-                        lease.revoked = true;
-                        self.revokes.insert(*revision, *id);
-                    }
+                    (lease.revoke, lease.revoke_at) = (Some(outcome.clone()), Some(at));
                 }
                 (What::Compact { revision }, Outcome::Acked { .. }) => self.compacted = self.compacted.max(*revision),
                 _ => {}
@@ -112,7 +108,8 @@ impl Ledger {
             self.read(at)?;
         }
         for next in history {
-            self.explain(next).with_context(|| format!("explaining {}", short(next)))?;
+            let asked = self.explain(next).with_context(|| format!("explaining {}", short(next)))?;
+            self.asked.push(asked);
             self.keys.apply(next)?;
             while let Some((_, at)) = reads.next_if(|(revision, _)| *revision == next.revision) {
                 self.read(at)?;
@@ -122,6 +119,7 @@ impl Ledger {
             bail!("{:?} saw a revision that is lost: the history ends at {}", self.calls[at], self.keys.revision);
         }
         self.nothing_lost()?;
+        self.no_key_outlives_its_lease()?;
         self.real_time()?;
         self.fresh = self.calls.len();
         self.maybe.retain(|at| self.seen[*at].is_none());
@@ -141,8 +139,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Finds the call that made this revision.
-    fn explain(&mut self, next: &Revision) -> Result<()> {
+    /// Finds the call that made this revision; answers the stamp since which it may have.
+    fn explain(&mut self, next: &Revision) -> Result<u64> {
         let put = next.events.iter().find(|event| !is_delete(event));
         let Some(put) = put else { return self.explain_delete(next) };
         let value = put.kv();
@@ -167,7 +165,7 @@ impl Ledger {
             }
         }
         self.seen[at] = Some(next.revision);
-        Ok(())
+        Ok(self.calls[at].begun)
     }
 
     /// The changes the call makes to what is there now, by key.
@@ -188,33 +186,26 @@ impl Ledger {
         Ok(expected)
     }
 
-    fn explain_delete(&mut self, next: &Revision) -> Result<()> {
-        let keys: Vec<Bytes> = next.events.iter().map(|event| event.kv().key_bytes()).collect();
-        let mut sorted = keys.clone();
-        sorted.sort_unstable();
+    fn explain_delete(&mut self, next: &Revision) -> Result<u64> {
+        let mut keys: Vec<Bytes> = next.events.iter().map(|event| event.kv().key_bytes()).collect();
+        keys.sort_unstable();
+        let lease = self.keys.keys.get(&keys[0]).map_or(0, |kv| kv.lease());
+        if lease != 0 {
+            return self.explain_end(lease, &keys, next);
+        }
         if let Some(at) = self.deletes.get(&next.revision).copied() {
             let call = &self.calls[at];
             let Outcome::Acked { number, .. } = call.outcome else { bail!("only acknowledged ones are here") };
-            ensure!(self.covered(at) == sorted, "{} deleted something else", brief(call));
+            ensure!(self.covered(at) == keys, "{} deleted something else", brief(call));
             ensure!(number as usize == keys.len(), "{} counted {number}", brief(call));
             self.seen[at] = Some(next.revision);
-            return Ok(());
+            return Ok(call.begun);
         }
-        let unseen = self.maybe.iter().copied().find(|at| self.seen[*at].is_none() && self.covered(*at) == sorted);
-        let lease = self.keys.keys.get(&keys[0]).map_or(0, |kv| kv.lease());
-        let of_lease = self.attached(lease) == sorted;
-        if self.revokes.get(&next.revision) == Some(&lease) && of_lease {
-            return Ok(());
-        }
-        if let Some(known) = self.leases.get(&lease)
-            && of_lease
-            && (known.revoking || known.ttl < 600)
-        {
-            return Ok(());
-        }
-        let at = unseen.context("nobody deleted this")?;
+        let could: Vec<usize> = self.maybe.iter().copied().filter(|at| self.covered(*at) == keys).collect();
+        let at = could.iter().copied().find(|at| self.seen[*at].is_none()).context("nobody deleted this")?;
         self.seen[at] = Some(next.revision);
-        Ok(())
+        // Which of them it was can't be told.
+        Ok(could.iter().map(|at| self.calls[*at].begun).min().unwrap_or_default())
     }
 
     /// The keys that a deletion covers now.
@@ -223,14 +214,6 @@ impl Ledger {
         let (from, to) = (key.as_bytes(), range_end.as_bytes());
         let inside = |key: &Bytes| if to.is_empty() { key == from } else { &key[..] >= from && &key[..] < to };
         self.keys.keys.keys().filter(|key| inside(key)).cloned().collect()
-    }
-
-    /// The keys that hang on a lease now.
-    pub fn attached(&self, lease: i64) -> Vec<Bytes> {
-        if lease == 0 {
-            return Vec::new();
-        }
-        self.keys.keys.values().filter(|kv| kv.lease() == lease).map(|kv| kv.key_bytes()).collect()
     }
 
     fn nothing_lost(&self) -> Result<()> {
@@ -253,71 +236,23 @@ impl Ledger {
 
     /// A call that began after another had ended has a greater revision, or the same where it writes nothing.
     fn real_time(&self) -> Result<()> {
-        let fresh = &self.calls[self.fresh..];
-        let answered = |call: &&Call| matches!(call.outcome, Outcome::Acked { .. } | Outcome::Read { .. });
-        let no_compaction = |call: &&Call| !matches!(call.what, What::Compact { .. });
-        let mut by_end: Vec<&Call> = fresh.iter().filter(answered).filter(no_compaction).collect();
+        let no_compaction = |at: &usize| !matches!(self.calls[*at].what, What::Compact { .. });
+        let answered = |at: &usize| matches!(self.calls[*at].outcome, Outcome::Acked { .. } | Outcome::Read { .. });
+        let mut by_end: Vec<usize> = (self.fresh..self.calls.len()).filter(answered).filter(no_compaction).collect();
         let mut by_begin = by_end.clone();
-        by_end.sort_unstable_by_key(|call| call.ended);
-        by_begin.sort_unstable_by_key(|call| call.begun);
+        by_end.sort_unstable_by_key(|at| self.calls[*at].ended);
+        by_begin.sort_unstable_by_key(|at| self.calls[*at].begun);
         let (mut ended, mut greatest) = (by_end.into_iter().peekable(), 0);
-        for call in by_begin {
-            while let Some(before) = ended.next_if(|before| before.ended < call.begun) {
-                greatest = greatest.max(revision_of(before));
+        for at in by_begin {
+            let call = &self.calls[at];
+            while let Some(before) = ended.next_if(|before| self.calls[*before].ended < call.begun) {
+                greatest = greatest.max(revision_of(&self.calls[before]));
             }
-            let wrote = match (&call.what, &call.outcome) {
-                (What::Put { .. } | What::Txn { .. }, _) => true,
-                (What::Delete { .. }, Outcome::Acked { number, .. }) => *number > 0,
-                _ => false,
-            };
+            let wrote = self.seen[at].is_some();
             let enough = if wrote { revision_of(call) > greatest } else { revision_of(call) >= greatest };
             ensure!(enough, "{} began after revision {greatest} was answered", brief(call));
         }
         Ok(())
-    }
-
-    /// What has been acknowledged once a stamp has been reached: the greatest revision, and the last compaction.
-    pub fn acknowledged(&self, stamp: u64) -> (i64, i64) {
-        let (mut revision, mut compacted) = (1, 0);
-        for call in self.calls.iter().filter(|call| call.ended <= stamp) {
-            match (&call.what, &call.outcome) {
-                (What::Compact { .. }, Outcome::Acked { revision: at, .. }) => compacted = compacted.max(*at),
-                (_, Outcome::Acked { revision: at, .. } | Outcome::Read { revision: at, .. }) => {
-                    revision = revision.max(*at)
-                }
-                _ => {}
-            }
-        }
-        (revision, compacted)
-    }
-
-    /// A bound on the revision that what was begun before the stamp can have led to.
-    pub fn possible(&self, stamp: u64) -> i64 {
-        let begun = || self.calls.iter().zip(&self.seen).filter(|(call, _)| call.begun <= stamp);
-        // A delete that nobody acknowledged may have been put down to another call that deletes the same and began later.
-        let unclear = begun().filter(|(call, _)| call.outcome == Outcome::Unknown).count();
-        begun().filter_map(|(_, seen)| *seen).chain([1]).max().unwrap_or(1) + unclear as i64
-    }
-
-    /// The leases that are surely there, and those that surely are not, once a stamp has been reached.
-    pub fn leases_at(&self, stamp: u64) -> (Vec<i64>, Vec<i64>) {
-        let mut there = Vec::new();
-        let mut gone = Vec::new();
-        for call in &self.calls {
-            let acked = matches!(call.outcome, Outcome::Acked { .. }) && call.ended <= stamp;
-            match call.what {
-                What::Grant { id, ttl: 600 } if acked => there.push(id),
-                What::Revoke { id } if acked => gone.push(id),
-                _ => {}
-            }
-        }
-        let revoking: Vec<i64> = self
-            .calls
-            .iter()
-            .filter_map(|call| if let What::Revoke { id } = call.what { Some(id) } else { None })
-            .collect();
-        there.retain(|id| !revoking.contains(id));
-        (there, gone)
     }
 }
 
