@@ -9,7 +9,6 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::core::Core;
-use crate::metrics::Metrics;
 use crate::raft::codec;
 
 /// Unwritten bytes that make a checkpoint due at once.
@@ -35,6 +34,15 @@ struct Shared {
     durable: watch::Sender<u64>,
 }
 
+/// Why a checkpoint failed. Either ends the member.
+#[derive(Debug, thiserror::Error)]
+enum CheckpointError {
+    #[error(transparent)]
+    Store(#[from] keepstone_store::StoreError),
+    #[error("the mark of the checkpoint can't be read: {0}")]
+    Mark(std::io::Error),
+}
+
 /// Handle on the thread. Dropping it flushes and stops it.
 pub struct Checkpointer {
     shared: Arc<Shared>,
@@ -44,11 +52,11 @@ pub struct Checkpointer {
 impl Checkpointer {
     /// # Errors
     /// When the thread can't be started.
-    pub fn start(core: Arc<Core>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub fn start(core: Arc<Core>) -> std::io::Result<Self> {
         let index = core.durable().log_id.as_ref().map_or(0, |id| id.index());
         let shared =
             Arc::new(Shared { asked: Mutex::default(), changed: Condvar::new(), durable: watch::Sender::new(index) });
-        let worker = Worker { core, metrics, shared: shared.clone(), written: 0, last_flush: Instant::now() };
+        let worker = Worker { core, shared: shared.clone(), written: 0, last_flush: Instant::now() };
         let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || worker.run())?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -93,7 +101,6 @@ impl Drop for StopOnDrop {
 
 struct Worker {
     core: Arc<Core>,
-    metrics: Arc<Metrics>,
     shared: Arc<Shared>,
     written: usize,
     last_flush: Instant,
@@ -124,13 +131,13 @@ impl Worker {
         }
     }
 
-    fn step(&mut self, asked_for: bool) -> Result<(), keepstone_store::StoreError> {
+    fn step(&mut self, asked_for: bool) -> Result<(), CheckpointError> {
         let dirty = self.core.records.dirty_bytes();
         let overdue = self.last_flush.elapsed() >= FLUSH_EVERY;
         if dirty >= WRITE_BYTES || (dirty > 0 && (overdue || asked_for)) {
             let began = Instant::now();
             self.core.records.checkpoint()?;
-            self.metrics.disk.backend_commit.observe(began.elapsed().as_secs_f64());
+            self.core.metrics.disk.backend_commit.observe(began.elapsed().as_secs_f64());
             self.written += dirty;
         }
         if self.written >= FLUSH_BYTES || (self.written > 0 && overdue) || asked_for {
@@ -141,13 +148,13 @@ impl Worker {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), keepstone_store::StoreError> {
+    fn flush(&mut self) -> Result<(), CheckpointError> {
         let mark = self.core.records.flush()?;
         self.written = 0;
         self.last_flush = Instant::now();
         if let Some(mark) = mark {
-            // The mark is our own encoding, written by `Core::publish`.
-            let applied = codec::decode_applied(&mark).unwrap_or_else(|_| self.core.durable());
+            // Taking it for an earlier one would be safe for the log, but its writer can't be trusted with the next.
+            let applied = codec::decode_applied(&mark).map_err(CheckpointError::Mark)?;
             let index = applied.log_id.as_ref().map_or(0, |id| id.index());
             self.core.set_durable(applied);
             self.shared.durable.send_replace(index);

@@ -10,16 +10,17 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::core::Core;
-use crate::metrics::Metrics;
 
 /// Bytes of chunks rewritten between two looks at whether to stop.
 const REWRITE_BYTES: usize = 8 << 20;
 /// How often a compaction that a pinned read holds back is tried again.
 const RETRY_PINNED: Duration = Duration::from_millis(20);
 
+#[derive(Default)]
 struct Shared {
     wanted: Mutex<Wanted>,
     changed: Condvar,
+    /// The newest compaction that was carried out.
     finished: watch::Sender<i64>,
 }
 
@@ -29,8 +30,8 @@ struct Wanted {
     stop: bool,
 }
 
-/// Asks for compactions and waits for them. Clones share the thread.
-#[derive(Clone)]
+/// Asks for compactions and waits for them.
+#[derive(Default)]
 pub struct Compactor {
     shared: Arc<Shared>,
 }
@@ -51,19 +52,23 @@ pub struct Pace {
 }
 
 impl Compactor {
+    /// Starts the thread that does what `core.compactor` is asked for.
+    ///
     /// # Errors
     /// When the thread can't be started.
-    pub fn spawn(core: Arc<Core>, metrics: Arc<Metrics>, pace: Pace) -> std::io::Result<(Self, CompactorThread)> {
-        let done = {
+    pub fn spawn(core: Arc<Core>, pace: Pace) -> std::io::Result<CompactorThread> {
+        let shared = core.compactor.shared.clone();
+        {
             let state = core.state.read();
-            if state.unfinished_compaction().is_some() { 0 } else { state.compact_revision() }
-        };
-        let wanted = Mutex::new(Wanted { look: true, stop: false });
-        let shared = Arc::new(Shared { wanted, changed: Condvar::new(), finished: watch::Sender::new(done) });
-        let worker = Worker { core, metrics, pace, shared: shared.clone() };
+            if state.unfinished_compaction().is_none() {
+                shared.finished.send_replace(state.compact_revision());
+            }
+        }
+        // A compaction that the last run of this member did not finish.
+        shared.wanted.lock().look = true;
+        let worker = Worker { core, pace, shared: shared.clone() };
         let thread = std::thread::Builder::new().name("compact".to_owned()).spawn(move || worker.run())?;
-        let handle = CompactorThread { shared: shared.clone(), thread: Some(thread) };
-        Ok((Self { shared }, handle))
+        Ok(CompactorThread { shared, thread: Some(thread) })
     }
 
     /// There is, or may be, a new compaction to carry out.
@@ -90,7 +95,6 @@ impl Drop for CompactorThread {
 
 struct Worker {
     core: Arc<Core>,
-    metrics: Arc<Metrics>,
     pace: Pace,
     shared: Arc<Shared>,
 }
@@ -142,7 +146,7 @@ impl Worker {
                 self.core.publish_own(effects);
             }
             let took = began.elapsed();
-            self.metrics.mvcc.compaction_total.observe(took.as_secs_f64() * 1000.0);
+            self.core.metrics.mvcc.compaction_total.observe(took.as_secs_f64() * 1000.0);
             tracing::info!(compact_revision = floor, took = ?took, "finished scheduled compaction");
             self.shared.finished.send_replace(floor);
         }
@@ -162,8 +166,8 @@ impl Worker {
                 let pinned = self.core.pins.lowest().is_some_and(|pin| pin < floor);
                 (!pinned).then(|| state.compact_some(self.pace.batch, &mut dead))
             };
-            self.metrics.mvcc.index_compaction_pause.observe(began.elapsed().as_secs_f64() * 1000.0);
-            self.metrics.mvcc.compacted_keys.inc_by(dead.len() as u64);
+            self.core.metrics.mvcc.index_compaction_pause.observe(began.elapsed().as_secs_f64() * 1000.0);
+            self.core.metrics.mvcc.compacted_keys.inc_by(dead.len() as u64);
             self.core.records.remove(&dead);
             dead.clear();
             let rest = match done {

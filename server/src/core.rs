@@ -1,7 +1,7 @@
 //! What every part of a running member shares: the state, the records behind it, the watchers in front of it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use keepstone_proto::etcdserverpb::ResponseHeader;
@@ -36,14 +36,15 @@ pub struct Core {
     /// Told of every lease that comes or goes.
     pub leases: Arc<LeaseClock>,
     pub metrics: Arc<Metrics>,
-    /// Carries out what a compaction leaves behind. Set once the member is put together.
-    pub compactor: OnceLock<Compactor>,
+    /// Carries out what a compaction leaves behind.
+    pub compactor: Compactor,
     durable: Mutex<Applied>,
     /// The mark of the last applied run. Changed under the state's write lock.
     mark: Mutex<Bytes>,
     applied_index: AtomicU64,
     term: AtomicU64,
     failure: watch::Sender<Option<String>>,
+    stopping: watch::Sender<bool>,
 }
 
 impl Core {
@@ -66,12 +67,13 @@ impl Core {
             pins: Pins::default(),
             leases,
             metrics,
-            compactor: OnceLock::new(),
+            compactor: Compactor::default(),
             mark: Mutex::new(codec::encode_applied(&durable)),
             durable: Mutex::new(durable),
             applied_index: AtomicU64::new(index),
             term: AtomicU64::new(0),
             failure: watch::Sender::new(None),
+            stopping: watch::Sender::new(false),
         }
     }
 
@@ -83,10 +85,8 @@ impl Core {
         let mark = codec::encode_applied(applied);
         self.records.append(effects.records, effects.tables, mark.clone());
         *self.mark.lock() = mark;
-        if state.unfinished_compaction().is_some()
-            && let Some(compactor) = self.compactor.get()
-        {
-            compactor.start();
+        if state.unfinished_compaction().is_some() {
+            self.compactor.start();
         }
         self.applied_index.store(applied.log_id.as_ref().map_or(0, |id| id.index()), Ordering::Release);
     }
@@ -150,6 +150,21 @@ impl Core {
     /// Resolves with the reason once the member has failed.
     pub fn failures(&self) -> watch::Receiver<Option<String>> {
         self.failure.subscribe()
+    }
+
+    /// The member is about to stop: calls that would never end by themselves do so now.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Turns true when the member is about to stop.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Whether something that the member stands on has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
     }
 
     /// Ends the member if the thread or task that holds it panics: nothing may go on as if it were still there.

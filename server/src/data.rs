@@ -159,6 +159,7 @@ where
         return Err(DataError::Etcd { path: paths.root.clone() }.into());
     }
     make_dir(&paths.root)?;
+    make_dir(&paths.log)?;
     let (wal, recovered) = Wal::open(&paths.log, options, Arc::new(RealDisk)).map_err(DataError::from)?;
     if let Some(cut) = &recovered.cut {
         tracing::warn!(file = %cut.file.display(), offset = cut.offset, "cut what an interrupted write left at the end of the log");

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Mutex, watch};
 
 use crate::api::front::{self, Doors, Http2};
+use crate::api::until_stop::stopped;
 use crate::config::{ListenUrl, SocketOptions};
 use crate::runtime::Workers;
 
@@ -49,7 +50,8 @@ impl Bound {
         Ok(Self { url: url.clone(), socket })
     }
 
-    /// Accepts until `stop`; each connection is served on the next thread in turn.
+    /// Accepts until `stop`; each connection is served on the next thread in turn, and holds a clone of `stop` as long
+    /// as it is open.
     pub async fn serve(
         self,
         doors: Doors,
@@ -63,7 +65,7 @@ impl Bound {
                 loop {
                     tokio::select! {
                         accepted = listener.accept() => match accepted {
-                            Ok((stream, _)) => deal_tcp(stream, &doors, http2, &workers).await,
+                            Ok((stream, _)) => deal_tcp(stream, &doors, http2, &workers, &stop).await,
                             Err(error) => rest_after(&error).await,
                         },
                         () = stopped(&mut stop) => return Ok(()),
@@ -76,7 +78,7 @@ impl Bound {
                 loop {
                     tokio::select! {
                         accepted = listener.accept() => match accepted {
-                            Ok((stream, _)) => deal_unix(stream, &doors, http2, &workers).await,
+                            Ok((stream, _)) => deal_unix(stream, &doors, http2, &workers, &stop).await,
                             Err(error) => rest_after(&error).await,
                         },
                         () = stopped(&mut stop) => return Ok(()),
@@ -85,10 +87,6 @@ impl Bound {
             }
         }
     }
-}
-
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    drop(stop.wait_for(|stop| *stop).await);
 }
 
 /// A failing accept (no file descriptors left, say) is no reason to spin.
@@ -105,26 +103,38 @@ impl Drop for RemoveOnDrop {
     }
 }
 
-async fn deal_tcp(stream: TcpStream, doors: &Doors, http2: Http2, workers: &Mutex<Workers>) {
+async fn deal_tcp(
+    stream: TcpStream,
+    doors: &Doors,
+    http2: Http2,
+    workers: &Mutex<Workers>,
+    stop: &watch::Receiver<bool>,
+) {
     drop(stream.set_nodelay(true));
     // A socket belongs to the runtime that polls it: it is taken off this one and given to its thread.
     let Ok(stream) = stream.into_std() else { return };
-    let doors = doors.clone();
+    let (doors, stop) = (doors.clone(), stop.clone());
     let start = move || -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
         match TcpStream::from_std(stream) {
-            Ok(stream) => Box::pin(front::serve(stream, doors, http2)),
+            Ok(stream) => Box::pin(front::serve(stream, doors, http2, stop)),
             Err(_) => Box::pin(std::future::ready(())),
         }
     };
     workers.lock().await.spawn(start).await;
 }
 
-async fn deal_unix(stream: UnixStream, doors: &Doors, http2: Http2, workers: &Mutex<Workers>) {
+async fn deal_unix(
+    stream: UnixStream,
+    doors: &Doors,
+    http2: Http2,
+    workers: &Mutex<Workers>,
+    stop: &watch::Receiver<bool>,
+) {
     let Ok(stream) = stream.into_std() else { return };
-    let doors = doors.clone();
+    let (doors, stop) = (doors.clone(), stop.clone());
     let start = move || -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
         match UnixStream::from_std(stream) {
-            Ok(stream) => Box::pin(front::serve(stream, doors, http2)),
+            Ok(stream) => Box::pin(front::serve(stream, doors, http2, stop)),
             Err(_) => Box::pin(std::future::ready(())),
         }
     };

@@ -16,7 +16,6 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogConfig, LogFormat, LogLevel, LogOutput};
 use queue::Queue;
@@ -47,11 +46,9 @@ pub struct LogGuard {
     control: &'static LogControl,
 }
 
-/// Level and counters of the log, from anywhere: [`control`].
+/// The log of this process, from anywhere: [`control`].
 pub struct LogControl {
     queue: Arc<Queue>,
-    directives: Targets,
-    filter: reload::Handle<Targets, Registry>,
 }
 
 static CONTROL: OnceLock<LogControl> = OnceLock::new();
@@ -69,7 +66,6 @@ pub fn control() -> Option<&'static LogControl> {
 pub fn init(config: &LogConfig, directives: Option<&str>) -> Result<LogGuard, LogError> {
     let directives = parse_directives(directives)?;
     let queue = Arc::new(Queue::new(QUEUE_BYTES));
-    let (filter, handle) = reload::Layer::new(targets(config.level, &directives));
     let lines = Lines { format: config.format, queue: Arc::clone(&queue) };
     let mut outputs = open(&config.outputs)?;
     let (writer, format) = (Arc::clone(&queue), config.format);
@@ -77,24 +73,13 @@ pub fn init(config: &LogConfig, directives: Option<&str>) -> Result<LogGuard, Lo
         .name("log".to_owned())
         .spawn(move || writer.write_to(&mut outputs, |count| format::dropped_line(format, count)))
         .map_err(LogError::Thread)?;
-    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|_| LogError::AlreadyThere)?;
-    let control = CONTROL.get_or_init(|| LogControl { queue, directives, filter: handle });
+    let levels = targets(config.level, &directives);
+    tracing_subscriber::registry().with(levels).with(lines).try_init().map_err(|_| LogError::AlreadyThere)?;
+    let control = CONTROL.get_or_init(|| LogControl { queue });
     Ok(LogGuard { control })
 }
 
 impl LogControl {
-    /// Changes the level while running.
-    pub fn set_level(&self, level: LogLevel) {
-        // It fails only where the subscriber is gone, and then nothing is logged any more.
-        let _ = self.filter.reload(targets(level, &self.directives));
-    }
-
-    /// Lines that found the queue full, since the start.
-    #[must_use]
-    pub fn dropped_lines(&self) -> u64 {
-        self.queue.dropped()
-    }
-
     /// Waits until everything logged so far is written; false after `patience`.
     pub fn flush(&self, patience: Duration) -> bool {
         self.queue.flush(patience)

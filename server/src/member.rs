@@ -9,9 +9,11 @@ use keepstone_proto::etcdserverpb::alarm_request::AlarmAction;
 use keepstone_proto::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest};
 use keepstone_proto::keepstonepb::{ClusterInit, Member};
 use keepstone_proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+use keepstone_wal::Wal;
 use openraft::SnapshotPolicy;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::api::context::{BULK_READS, Context};
 use crate::api::front::Http2;
@@ -152,7 +154,6 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         let ring = hub.ring.clone();
         workers.spawn(move || Box::pin(matching.run(ring))).await;
     }
-    let leases = LeaseClock::new();
     let rebuilt = checkpoint.rebuilt;
     let applied = checkpoint.applied.clone();
     let core = Arc::new(Core::new(
@@ -160,17 +161,23 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         checkpoint.state,
         checkpoint.records,
         hub,
-        leases.clone(),
+        LeaseClock::new(metrics.clone()),
         metrics.clone(),
         checkpoint.applied,
     ));
     let mut failures = core.failures();
+    // Before the log is replayed: it may be long, and what is applied is not to fill the memory.
+    let checkpointer = Arc::new(Checkpointer::start(core.clone()).context("starting the checkpoint thread")?);
 
     let log_store = LogStore::new(log.wal.clone()).context("reading the log")?;
     let machine = StateMachine::new(core.clone(), applied);
-    let raft = Raft::new(identity.member_id.0, raft_config(&config)?, Peers, log_store, machine)
-        .await
-        .context("starting Raft")?;
+    let raft = tokio::select! {
+        raft = Raft::new(identity.member_id.0, raft_config(&config)?, Peers, log_store, machine) => {
+            raft.context("starting Raft")?
+        }
+        failure = failed(&mut failures) => return close(failure, &checkpointer, &log.wal),
+        () = signal.received() => return close(None, &checkpointer, &log.wal),
+    };
     if !raft.is_initialized().await? {
         let founders = BTreeMap::from([(identity.member_id.0, openraft::EmptyNode {})]);
         raft.initialize(founders).await.context("founding the cluster")?;
@@ -194,22 +201,15 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         let _guard = guard;
         batching.await;
     });
-    let checkpointer =
-        Arc::new(Checkpointer::start(core.clone(), metrics.clone()).context("starting the checkpoint thread")?);
     let pace = Pace { batch: config.compaction_batch_limit, sleep: config.compaction_sleep_interval };
-    let (compactor, compactor_thread) =
-        Compactor::spawn(core.clone(), metrics.clone(), pace).context("starting the compaction thread")?;
-    drop(core.compactor.set(compactor.clone()));
+    let compactor = Compactor::spawn(core.clone(), pace).context("starting the compaction thread")?;
     let ctx = Arc::new(Context {
         config: config.clone(),
         core: core.clone(),
         raft: raft.clone(),
         proposer,
         reads,
-        leases: leases.clone(),
-        compactor,
         checkpointer: checkpointer.clone(),
-        metrics: metrics.clone(),
         bulk: Arc::new(Semaphore::new(BULK_READS)),
         paths,
     });
@@ -217,7 +217,7 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     tokio::spawn(purge::run(raft.clone(), log.wal.clone(), config.clone(), checkpointer.durable()));
     show_in_metrics(&ctx);
 
-    let (stop, stopped) = watch::channel(false);
+    let stop = watch::Sender::new(false);
     let workers = Arc::new(Mutex::new(workers));
     let started = tokio::select! {
         started = async {
@@ -226,30 +226,60 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
                 report_corrupt(&ctx).await?;
             }
             clocks::start(&ctx);
-            listen(&ctx, listeners, &workers, &stopped)
+            listen(&ctx, listeners, &workers, &stop)
         } => started,
-        _ = failures.wait_for(Option::is_some) => Ok(()),
-        () = signal.received() => Ok(()),
+        _ = failed(&mut failures) => Ok(JoinSet::new()),
+        () = signal.received() => Ok(JoinSet::new()),
     };
-    started?;
+    let mut listening = started?;
     if failures.borrow().is_none() && !signal.was_received() {
         tracing::info!("ready to serve client requests");
         tracing::info!("serving client traffic insecurely; this is strongly discouraged!");
     }
 
-    let failure = tokio::select! {
+    let mut failure = tokio::select! {
         () = signal.received() => None,
-        failure = failures.wait_for(Option::is_some) => failure.ok().and_then(|failure| failure.clone()),
+        failure = failed(&mut failures) => failure,
         why = raft_stopped(raft.clone()) => Some(why),
     };
+    core.stop();
     stop.send_replace(true);
-    drop(compactor_thread);
+    if failure.is_none() {
+        failure = tokio::select! {
+            () = drain(&mut listening, &stop, timeout) => None,
+            failure = failed(&mut failures) => failure,
+        };
+    }
+    listening.shutdown().await;
+    drop(compactor);
     drop(raft.shutdown().await);
     drop(workers);
+    close(failure, &checkpointer, &log.wal)
+}
+
+/// Resolves with the reason once something that the member stands on has failed.
+async fn failed(failures: &mut watch::Receiver<Option<String>>) -> Option<String> {
+    failures.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone())
+}
+
+/// Waits until nobody accepts connections any more and every open one has answered what was under way: for as long as
+/// etcd waits, which is what a request may take.
+async fn drain(listening: &mut JoinSet<()>, stop: &watch::Sender<bool>, patience: Duration) {
+    let all = async {
+        while listening.join_next().await.is_some() {}
+        stop.closed().await;
+    };
+    if tokio::time::timeout(patience, all).await.is_err() {
+        tracing::warn!(connections = stop.receiver_count(), "connections are cut: they still had requests under way");
+    }
+}
+
+/// The last step of every end: what was applied is written, unless something has failed.
+fn close(failure: Option<String>, checkpointer: &Checkpointer, wal: &Wal) -> anyhow::Result<()> {
     if failure.is_none() {
         checkpointer.flush();
     }
-    log.wal.close();
+    wal.close();
     match failure {
         Some(why) => bail!("{why}"),
         None => Ok(()),
@@ -298,7 +328,13 @@ async fn follow_raft(raft: Raft, core: Arc<Core>, metrics: Arc<Metrics>) {
 
 /// What makes this member visible: the founding entry, its name and client URLs, the cluster version.
 async fn establish(ctx: &Context, log: &data::Log) -> anyhow::Result<()> {
-    ctx.reads.wait().await.map_err(|error| anyhow::anyhow!("waiting for a leader: {error}"))?;
+    // What is not known to be committed is replayed now, which may take longer than a request is given.
+    while let Err(error) = ctx.reads.wait().await {
+        if !matches!(error, keepstone_state::Error::Timeout) {
+            anyhow::bail!("waiting for a leader: {error}");
+        }
+        tracing::info!("still waiting for a leader, and for its log to be applied");
+    }
     let identity = ctx.core.identity;
     let config = &ctx.config;
     let urls = |urls: &[ListenUrl]| urls.iter().map(ListenUrl::to_string).collect::<Vec<_>>();
@@ -357,20 +393,20 @@ async fn propose(ctx: &Context, request: InternalRaftRequest) -> anyhow::Result<
 
 fn show_in_metrics(ctx: &Arc<Context>) {
     let weak = Arc::downgrade(ctx);
-    ctx.metrics.observe(move |observed| {
+    ctx.core.metrics.observe(move |observed| {
         if let Some(ctx) = weak.upgrade() {
             observe::fill(&ctx, observed);
         }
     });
 }
 
-/// Opens the doors.
+/// Opens the doors. They close when `stop` is true; who is still connected then holds a receiver of it.
 fn listen(
     ctx: &Arc<Context>,
     listeners: Listeners,
     workers: &Arc<Mutex<Workers>>,
-    stopped: &watch::Receiver<bool>,
-) -> anyhow::Result<()> {
+    stop: &watch::Sender<bool>,
+) -> anyhow::Result<JoinSet<()>> {
     let keepalive = &ctx.config.keepalive;
     let http2 = Http2 {
         max_concurrent_streams: ctx.config.max_concurrent_streams,
@@ -385,12 +421,13 @@ fn listen(
         (listeners.metrics, doors.metrics),
         (listeners.peer, doors.peer),
     ];
+    let mut listening = JoinSet::new();
     let mut addresses = BTreeSet::new();
     for (bounds, doors) in sets {
         for bound in bounds {
             addresses.insert(bound.url.to_string());
-            let serving = bound.serve(doors.clone(), http2, workers.clone(), stopped.clone());
-            tokio::spawn(async move {
+            let serving = bound.serve(doors.clone(), http2, workers.clone(), stop.subscribe());
+            listening.spawn(async move {
                 if let Err(error) = serving.await {
                     tracing::warn!(%error, "a listener ended");
                 }
@@ -398,5 +435,5 @@ fn listen(
         }
     }
     tracing::info!(addresses = ?addresses, "listening");
-    Ok(())
+    Ok(listening)
 }

@@ -8,7 +8,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3lock/v3lockpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"keepstone.io/conformance/harness"
 )
@@ -74,6 +78,36 @@ func TestCrashUnderLoad(t *testing.T) {
 			seen = event.Kv.ModRevision
 		}
 	}
+}
+
+// TestStopAnswersWhatIsUnderWay stops the server while a call waits for its answer and a watch is open: the call is
+// answered, and the watch ends with an error that makes a client try elsewhere.
+func TestStopAnswersWhatIsUnderWay(t *testing.T) {
+	ctx, server, client := start(t)
+	locks := v3lockpb.NewLockClient(server.Conn())
+	// The only thing that can set the lock free once nobody new is let in: its holder's lease runs out.
+	held := must(locks.Lock(ctx, &v3lockpb.LockRequest{
+		Name: []byte("l"), Lease: int64(must(client.Grant(ctx, 3))(t).ID),
+	}))(t)
+	lease := int64(must(client.Grant(ctx, 60))(t).ID)
+	answer := make(chan error, 1)
+	go func() {
+		_, err := locks.Lock(ctx, &v3lockpb.LockRequest{Name: []byte("l"), Lease: lease})
+		answer <- err
+	}()
+	harness.Eventually(t, "the second lock queued", func() bool { return len(values(ctx, t, client, "l/")) == 2 })
+	watch := must(pb.NewWatchClient(server.Conn()).Watch(ctx))(t)
+	create := &pb.WatchCreateRequest{Key: held.Key}
+	require.NoError(t, watch.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}}))
+	require.True(t, must(watch.Recv())(t).Created)
+
+	server.Stop()
+	require.NoError(t, <-answer)
+	var err error
+	for err == nil {
+		_, err = watch.Recv()
+	}
+	require.Equal(t, codes.Unavailable, status.Code(err), err)
 }
 
 // TestLeaseOverRestart: a restart gives a lease its full time again, and it still expires.

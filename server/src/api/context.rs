@@ -10,12 +10,9 @@ use tonic::Status;
 
 use super::error::status;
 use crate::checkpointer::Checkpointer;
-use crate::clocks::LeaseClock;
-use crate::compactor::Compactor;
 use crate::config::Config;
 use crate::core::Core;
 use crate::data::Paths;
-use crate::metrics::Metrics;
 use crate::propose::Proposer;
 use crate::raft::read_index::ReadIndex;
 use crate::raft::types::Raft;
@@ -30,11 +27,8 @@ pub struct Context {
     pub raft: Raft,
     pub proposer: Proposer,
     pub reads: ReadIndex,
-    pub leases: Arc<LeaseClock>,
-    pub compactor: Compactor,
     pub checkpointer: Arc<Checkpointer>,
     pub paths: Paths,
-    pub metrics: Arc<Metrics>,
     /// Reads of everything (snapshots, hashes) that may run at once.
     pub bulk: Arc<Semaphore>,
 }
@@ -45,12 +39,12 @@ impl Context {
     /// # Errors
     /// etcd's status for whatever refused it.
     pub async fn propose(&self, request: InternalRaftRequest) -> Result<Reply, Status> {
-        self.metrics.proposals.pending.inc();
+        self.core.metrics.proposals.pending.inc();
         let answer = self.proposer.propose(request).await;
-        self.metrics.proposals.pending.dec();
+        self.core.metrics.proposals.pending.dec();
         answer.map_err(|error| {
             if matches!(error, Error::Timeout | Error::Stopped | Error::NoLeader | Error::LeaderChanged) {
-                self.metrics.proposals.failed.inc();
+                self.core.metrics.proposals.failed.inc();
             }
             status(&error)
         })

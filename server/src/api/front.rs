@@ -1,6 +1,7 @@
 //! A connection's first door: HTTP/1 and HTTP/2 on one port, gRPC told from the rest by its content type.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tonic::body::Body;
 use tower::ServiceExt;
 
 use super::grpc::Grpc;
+use super::until_stop::stopped;
 
 /// Bytes of requests that a client may send ahead on one stream and on one connection.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -41,8 +44,9 @@ pub struct Http2 {
     pub keepalive_timeout: Duration,
 }
 
-/// Serves one connection until either side closes it.
-pub async fn serve<IO>(io: IO, doors: Doors, http2: Http2)
+/// Serves one connection until either side closes it. Once `stop` is true the client is told to send nothing new, and
+/// the connection ends when what is under way has been answered.
+pub async fn serve<IO>(io: IO, doors: Doors, http2: Http2, mut stop: watch::Receiver<bool>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -59,7 +63,16 @@ where
         .keep_alive_interval(http2.keepalive_interval)
         .keep_alive_timeout(http2.keepalive_timeout);
     let service = service_fn(move |request| route(doors.clone(), request));
-    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(io), service).await {
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
     }
 }

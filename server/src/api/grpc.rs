@@ -10,12 +10,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
+use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tower_service::Service;
 
-use crate::metrics::{GrpcMethod, GrpcMethods};
+use super::until_stop::{self, UntilStop};
+use crate::metrics::{GrpcMethod, GrpcMethods, Kind};
 
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 type Call = Box<dyn Fn(Request<Body>) -> Answer + Send + Sync>;
@@ -24,11 +26,13 @@ type Call = Box<dyn Fn(Request<Body>) -> Answer + Send + Sync>;
 pub struct Grpc {
     services: HashMap<&'static str, Call>,
     methods: GrpcMethods,
+    stopping: watch::Receiver<bool>,
 }
 
 impl Grpc {
-    pub fn new(methods: GrpcMethods) -> Self {
-        Self { services: HashMap::new(), methods }
+    /// `stopping` turns true when the member is about to stop.
+    pub fn new(methods: GrpcMethods, stopping: watch::Receiver<bool>) -> Self {
+        Self { services: HashMap::new(), methods, stopping }
     }
 
     /// Adds a generated server.
@@ -61,6 +65,7 @@ impl Grpc {
         let Some(counters) = self.methods.get(path) else {
             return Status::unimplemented(format!("unknown method {method} for service {service}")).into_http();
         };
+        let endless = counters.kind != Kind::Unary && until_stop::is_endless(path);
         let began = counters.started();
         let mut response = call(request).await;
         if let Some(status) = too_large_as_go_says(response.headers()) {
@@ -72,7 +77,10 @@ impl Grpc {
                 counters.handled_since(code, began);
                 response
             }
-            None => response.map(|body| Body::new(Counted { body, counters: Some((counters.clone(), began)) })),
+            None => response.map(|body| {
+                let body = if endless { Body::new(UntilStop::new(body, self.stopping.clone())) } else { body };
+                Body::new(Counted { body, counters: Some((counters.clone(), began)) })
+            }),
         }
     }
 }

@@ -44,7 +44,7 @@ impl KvService {
         if !request.serializable {
             self.ctx.linearizable().await?;
         }
-        self.ctx.metrics.mvcc.ranges.inc();
+        self.ctx.core.metrics.mvcc.ranges.inc();
         let mut response = range::range(&self.ctx.core, &request).await?;
         self.fill(&mut response.header);
         Ok(response)
@@ -104,7 +104,7 @@ impl KvService {
         match self.ctx.propose(request).await? {
             Reply::Compaction(mut response) => {
                 if physical {
-                    self.ctx.compactor.finished(revision).await;
+                    self.ctx.core.compactor.finished(revision).await;
                 }
                 self.fill(&mut response.header);
                 Ok(response)

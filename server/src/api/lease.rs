@@ -90,7 +90,8 @@ impl LeaseService {
             let state = self.ctx.core.state.read();
             if let Some(lease) = state.leases().get(id) {
                 // Demoted meanwhile: the lease is there, its time is another member's to say.
-                let (left, granted) = self.ctx.leases.remaining(id).ok_or_else(|| status(&Error::LeaderChanged))?;
+                let (left, granted) =
+                    self.ctx.core.leases.remaining(id).ok_or_else(|| status(&Error::LeaderChanged))?;
                 response.ttl = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
                 response.granted_ttl = granted;
                 if request.keys {
@@ -105,7 +106,7 @@ impl LeaseService {
     /// All leases this member knows of, those that end first in front. Local, not linearizable.
     pub async fn leases(&self) -> LeaseLeasesResponse {
         let mut ids: Vec<LeaseId> = self.ctx.core.state.read().leases().iter().map(|(id, _)| id).collect();
-        self.ctx.leases.sort(&mut ids);
+        self.ctx.core.leases.sort(&mut ids);
         let leases = ids.into_iter().map(|id| LeaseStatus { id: id.0 }).collect();
         LeaseLeasesResponse { header: Some(self.ctx.header(0)), leases }
     }
@@ -141,7 +142,7 @@ fn random_id() -> i64 {
 
 /// Waits until this member's clock has taken over the leases.
 async fn taken_over(ctx: &Context) -> Result<(), Status> {
-    let mut term = ctx.leases.term();
+    let mut term = ctx.core.leases.term();
     let promoted = async { term.wait_for(Option::is_some).await.is_ok() };
     match tokio::time::timeout(ctx.config.request_timeout(), promoted).await {
         Ok(true) => Ok(()),
@@ -219,7 +220,7 @@ where
         self.ctx.linearizable().await?;
         let mut to_clear = Vec::new();
         for id in ids {
-            match self.ctx.leases.renew(*id) {
+            match self.ctx.core.leases.renew(*id) {
                 Renewal::ClearFirst => to_clear.push((*id, 0)),
                 renewal => self.settle(header, *id, renewal),
             }
@@ -228,7 +229,7 @@ where
             lease::checkpoint(&self.ctx, &to_clear).await?;
         }
         for (id, _) in to_clear {
-            let renewal = self.ctx.leases.renew(id);
+            let renewal = self.ctx.core.leases.renew(id);
             self.settle(header, id, renewal);
         }
         Ok(())
@@ -245,7 +246,7 @@ where
 
 fn renewed(ctx: &Context, header: &ResponseHeader, id: LeaseId, ttl: i64) -> LeaseKeepAliveResponse {
     if ttl > 0 {
-        ctx.metrics.leases.renewed.inc();
+        ctx.core.metrics.leases.renewed.inc();
     }
     LeaseKeepAliveResponse { header: Some(*header), id: id.0, ttl }
 }
@@ -261,7 +262,7 @@ async fn renew_later(ctx: Arc<Context>, header: ResponseHeader, id: LeaseId, mut
             Renewal::NotLeading => taken_over(&ctx).await?,
         }
         ctx.linearizable().await?;
-        renewal = ctx.leases.renew(id);
+        renewal = ctx.core.leases.renew(id);
     }
 }
 

@@ -130,7 +130,7 @@ impl Maintenance for MaintenanceService {
         let _permit = self.ctx.bulk.acquire().await.map_err(|_| status(&Error::Stopped))?;
         let mut response =
             blocking(&self.ctx.core, move || hash_kv(&core, revision)).await?.map_err(|error| status(&error))?;
-        self.ctx.metrics.mvcc.hash_rev.observe(began.elapsed().as_secs_f64());
+        self.ctx.core.metrics.mvcc.hash_rev.observe(began.elapsed().as_secs_f64());
         response.header = Some(self.ctx.header(0));
         Ok(Response::new(response))
     }

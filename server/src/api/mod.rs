@@ -19,4 +19,5 @@ pub mod quota;
 pub mod range;
 pub mod range_stream;
 pub mod services;
+pub mod until_stop;
 pub mod watch;

@@ -65,7 +65,7 @@ fn grpc(ctx: &Arc<Context>) -> Grpc {
                 .max_encoding_message_size(usize::MAX)
         };
     }
-    Grpc::new(ctx.metrics.grpc.clone())
+    Grpc::new(ctx.core.metrics.grpc.clone(), ctx.core.stopping())
         .with(server!(KvServer, KvService))
         .with(server!(WatchServer, WatchService))
         .with(server!(LeaseServer, LeaseService))

@@ -147,7 +147,7 @@ async fn compact(ctx: &Context, revision: i64) -> bool {
     let compaction = Some(CompactionRequest { revision, physical: false });
     match ctx.propose(InternalRaftRequest { compaction, ..Default::default() }).await {
         Ok(_) => {
-            ctx.compactor.start();
+            ctx.core.compactor.start();
             tracing::info!(revision, "completed auto compaction");
             true
         }

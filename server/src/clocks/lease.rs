@@ -4,7 +4,7 @@
 //! order: the state's lock first, then this clock's.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use keepstone_proto::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest};
@@ -67,7 +67,7 @@ pub struct LeaseClock {
     inner: Mutex<Inner>,
     /// The term that this member's clock runs for.
     term: watch::Sender<Option<u64>>,
-    metrics: OnceLock<Arc<Metrics>>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -78,9 +78,9 @@ struct Inner {
 }
 
 impl LeaseClock {
-    pub fn new() -> Arc<Self> {
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         let (origin, term) = (Instant::now(), watch::Sender::new(None));
-        Arc::new(Self { origin, inner: Mutex::default(), term, metrics: OnceLock::new() })
+        Arc::new(Self { origin, inner: Mutex::default(), term, metrics })
     }
 
     fn now(&self) -> Duration {
@@ -111,14 +111,13 @@ impl LeaseClock {
     }
 
     fn count(&self, changes: &[LeaseChange]) {
-        let Some(metrics) = self.metrics.get() else { return };
         for change in changes {
             match change {
                 LeaseChange::Granted(_, ttl) => {
-                    metrics.leases.granted.inc();
-                    metrics.leases.ttl.observe(*ttl as f64);
+                    self.metrics.leases.granted.inc();
+                    self.metrics.leases.ttl.observe(*ttl as f64);
                 }
-                LeaseChange::Gone(_) => metrics.leases.revoked.inc(),
+                LeaseChange::Gone(_) => self.metrics.leases.revoked.inc(),
                 LeaseChange::Checkpointed(..) => {}
             }
         }
@@ -198,7 +197,6 @@ impl LeaseClock {
 
 /// Starts the clock's tasks on the current runtime. They end with the member.
 pub(super) fn start(ctx: &Arc<Context>) {
-    drop(ctx.leases.metrics.set(ctx.metrics.clone()));
     tokio::spawn(follow_leadership(Arc::downgrade(ctx)));
     tokio::spawn(run(Arc::downgrade(ctx)));
 }
@@ -226,7 +224,7 @@ async fn follow_leadership(member: Weak<Context>) {
         } else if changes.changed().await.is_err() {
             // Raft has stopped: nobody waits any longer for what it would decide.
             if let Some(ctx) = member.upgrade() {
-                ctx.leases.demote();
+                ctx.core.leases.demote();
             }
             return;
         }
@@ -235,7 +233,7 @@ async fn follow_leadership(member: Weak<Context>) {
 
 /// Starts or stops the clock as Raft has it; false if that has to be tried again.
 async fn take_over(ctx: &Context) -> bool {
-    let clock = &ctx.leases;
+    let clock = &ctx.core.leases;
     let leads = leads_in(ctx);
     if *clock.term.borrow() == leads {
         return true;
@@ -272,26 +270,26 @@ async fn run(member: Weak<Context>) {
 }
 
 async fn tick(ctx: &Context) -> Result<(), Status> {
-    let Some(term) = *ctx.leases.term.borrow() else { return Ok(()) };
-    let due = ctx.leases.due();
+    let Some(term) = *ctx.core.leases.term.borrow() else { return Ok(()) };
+    let due = ctx.core.leases.due();
     if !due.is_empty() {
         let (now, later) = split_by_keys(ctx, &due);
-        ctx.leases.retry(later, Duration::ZERO);
+        ctx.core.leases.retry(later, Duration::ZERO);
         if let Err(error) = expire(ctx, term, now).await {
-            ctx.leases.retry(now, RETRY);
+            ctx.core.leases.retry(now, RETRY);
             return Err(error);
         }
         tracing::debug!(leases = now.len(), "expired leases revoked");
-        ctx.metrics.leases.expired.inc_by(now.len() as u64);
+        ctx.core.metrics.leases.expired.inc_by(now.len() as u64);
     }
     for _ in 0..CHECKPOINT_PROPOSALS_A_TICK {
-        let notes = ctx.leases.due_notes();
+        let notes = ctx.core.leases.due_notes();
         if notes.is_empty() {
             break;
         }
         let noted = checkpoint(ctx, &notes).await;
         // Those that were applied are not being noted any more: this is for leases that are none, too.
-        ctx.leases.not_noted(&notes);
+        ctx.core.leases.not_noted(&notes);
         noted?;
     }
     Ok(())
@@ -353,7 +351,7 @@ mod tests {
         let mut state = State::new();
         let lease_grant = Some(LeaseGrantRequest { id, ttl });
         apply(&mut state, &InternalRaftRequest { lease_grant, ..Default::default() });
-        let clock = LeaseClock::new();
+        let clock = LeaseClock::new(Metrics::new(crate::metrics::Options::default()));
         clock.promote(1, state.leases(), RULES);
         (state, clock)
     }

@@ -59,12 +59,6 @@ impl ConfigError {
             _ => 1,
         }
     }
-
-    /// True where a pointer to `--help` helps.
-    #[must_use]
-    pub fn is_usage(&self) -> bool {
-        self.exit_code() == 2
-    }
 }
 
 /// Where a setting came from.

@@ -53,6 +53,7 @@ impl Queue {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn dropped(&self) -> u64 {
         self.lock().dropped
     }

@@ -1,6 +1,5 @@
 //! Counters of the parts of a member, a struct each. Durations are in seconds unless a name says otherwise.
 
-use keepstone_state::Record;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, exponential_buckets,
 };
@@ -169,24 +168,6 @@ impl Mvcc {
             compaction_total: histogram(r, total, "Time of compacting the store.", 100.0, 14),
             index_compaction_pause: histogram(r, index, "Time the key index was held by a compaction.", 0.5, 14),
         }
-    }
-}
-
-impl Mvcc {
-    /// Counts what a run of entries changed: each put, each key deleted, and the bytes put.
-    pub fn changed(&self, records: &[Record]) {
-        let (mut puts, mut deletes, mut bytes) = (0, 0, 0);
-        for record in records {
-            if record.tombstone {
-                deletes += 1;
-            } else {
-                puts += 1;
-                bytes += record.kv.key().len() + record.kv.value().len();
-            }
-        }
-        self.puts.inc_by(puts);
-        self.deletes.inc_by(deletes);
-        self.put_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 

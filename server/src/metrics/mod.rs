@@ -20,7 +20,7 @@ use prometheus::Registry;
 
 pub use client::ClientRequests;
 pub use groups::{Disk, Health, Leases, Mvcc, Proposals, Snapshots};
-pub use grpc::{GrpcMethod, GrpcMethods};
+pub use grpc::{GrpcMethod, GrpcMethods, Kind};
 pub use network::{Network, Peer};
 pub use observed::{ActiveAlarm, Feature, Observed};
 pub use process::Process;

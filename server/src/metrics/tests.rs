@@ -176,20 +176,6 @@ fn peers_and_learners_show_once_there_are_some() {
 }
 
 #[test]
-fn changes_are_counted_by_key() {
-    use keepstone_proto::{KeyValue, KeyValueParts};
-    use keepstone_state::{Record, Revision};
-
-    let metrics = Metrics::new(Options::default());
-    let record = |main, tombstone, value: &'static [u8]| {
-        let parts = KeyValueParts { key: b"key", value, ..Default::default() };
-        Record { at: Revision::new(main, 0), tombstone, prev: None, kv: KeyValue::new(&parts) }
-    };
-    metrics.mvcc.changed(&[record(2, false, b"value"), record(3, false, b""), record(4, true, b"")]);
-    assert_eq!((metrics.mvcc.puts.get(), metrics.mvcc.deletes.get(), metrics.mvcc.put_bytes.get()), (2, 1, 11));
-}
-
-#[test]
 fn numbers_are_printed_as_go_prints_them() {
     for (value, text) in [
         (0.0, "0"),

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use keepstone_state::{Effects, Records};
@@ -21,6 +22,11 @@ use crate::core::Core;
 /// Entries applied under one hold of the state's lock at most: what a reader may have to wait for.
 const RUN_ENTRIES: usize = 64;
 
+/// How long runs are applied one after the other before other tasks of the thread get a turn: a heartbeat, a signal.
+const TURN: Duration = Duration::from_millis(5);
+/// How often a run that waits for the checkpoint looks whether it may go.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 type Item = EntryResponder<TypeConfig>;
 
 /// openraft's view of the state.
@@ -33,6 +39,14 @@ impl StateMachine {
     /// `applied` is what the record store's last checkpoint says: the log is replayed from there.
     pub fn new(core: Arc<Core>, applied: Applied) -> Self {
         Self { core, applied }
+    }
+
+    /// Proposals are held back while the checkpoint is too far behind. Whatever else brings entries, a replayed log or a
+    /// leader, is held back here.
+    async fn wait_for_checkpoint(&self) {
+        while self.core.records.is_over_dirty_limit() && !self.core.has_failed() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     fn apply_run(&mut self, run: Vec<Item>) -> io::Result<()> {
@@ -83,7 +97,7 @@ impl StateMachine {
 fn stop(error: &keepstone_state::RecordError) -> ! {
     tracing::error!(%error, "the store failed while a log entry was applied: the member stops");
     if let Some(log) = crate::logging::control() {
-        log.flush(std::time::Duration::from_secs(1));
+        log.flush(Duration::from_secs(1));
     }
     std::process::exit(1);
 }
@@ -119,13 +133,19 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         S: Stream<Item = Result<Item, io::Error>> + Unpin + OptionalSend,
     {
+        let mut turn = Instant::now();
         while let Some(first) = entries.next().await {
             let mut run = vec![first?];
             while run.len() < RUN_ENTRIES {
                 let Some(Some(next)) = entries.next().now_or_never() else { break };
                 run.push(next?);
             }
+            self.wait_for_checkpoint().await;
             self.apply_run(run)?;
+            if turn.elapsed() >= TURN {
+                tokio::task::yield_now().await;
+                turn = Instant::now();
+            }
         }
         Ok(())
     }

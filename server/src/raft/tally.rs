@@ -3,7 +3,7 @@
 
 use keepstone_proto::etcdserverpb::TxnResponse;
 use keepstone_proto::etcdserverpb::response_op::Response;
-use keepstone_state::{Effects, Reply};
+use keepstone_state::{Effects, Record, Reply};
 
 use crate::metrics::Mvcc;
 
@@ -54,15 +54,34 @@ impl Tally {
         mvcc.deletes.inc_by(self.deletes);
         mvcc.txns.inc_by(self.txns);
         let puts = effects.records.iter().filter(|record| !record.tombstone);
-        mvcc.put_bytes.add(puts.map(|record| record.kv.raw().len() as i64).sum());
+        let bytes = |record: &Record| {
+            let kv = record.kv.parts();
+            (kv.key.len() + kv.value.len()) as i64
+        };
+        mvcc.put_bytes.add(puts.map(bytes).sum());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use keepstone_proto::etcdserverpb::{PutResponse, ResponseOp};
+    use keepstone_proto::{KeyValue, KeyValueParts};
+    use keepstone_state::Revision;
 
     use super::*;
+    use crate::metrics::{Metrics, Options};
+
+    #[test]
+    fn bytes_put_are_those_of_keys_and_values() {
+        let metrics = Metrics::new(Options::default());
+        let record = |main, tombstone, value: &'static [u8]| {
+            let parts = KeyValueParts { key: b"key", mod_revision: main, value, ..Default::default() };
+            Record { at: Revision::new(main, 0), tombstone, prev: None, kv: KeyValue::new(&parts) }
+        };
+        let records = vec![record(2, false, b"value"), record(3, false, b""), record(4, true, b"")];
+        Tally::default().report(&metrics.mvcc, &Effects { records, ..Effects::default() });
+        assert_eq!(metrics.mvcc.put_bytes.get(), 11);
+    }
 
     #[test]
     fn a_txn_counts_when_it_did_more_than_one_thing() {

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ impl Disk for RealDisk {
                 None => break,
             }
         }
-        fs::create_dir_all(dir)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         for new in made {
             let parent = new.parent().filter(|p| !p.as_os_str().is_empty());
             self.sync_dir(parent.unwrap_or(Path::new(".")))?;

@@ -135,7 +135,7 @@ impl Maintenance for Fake {
 }
 
 fn grpc(metrics: &Metrics) -> Arc<Grpc> {
-    let grpc = Grpc::new(metrics.grpc.clone());
+    let grpc = Grpc::new(metrics.grpc.clone(), tokio::sync::watch::channel(false).1);
     Arc::new(grpc.with(KvServer::new(Fake)).with(WatchServer::new(Fake)).with(MaintenanceServer::new(Fake)))
 }
 
@@ -396,7 +396,7 @@ mod websocket {
                 keepalive_interval: None,
                 keepalive_timeout: std::time::Duration::from_secs(20),
             };
-            crate::api::front::serve(stream, doors, http2).await;
+            crate::api::front::serve(stream, doors, http2, tokio::sync::watch::channel(false).1).await;
         });
         let mut stream = TcpStream::connect(address).await.expect("connected");
         let request = format!(

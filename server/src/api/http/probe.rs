@@ -85,6 +85,6 @@ impl Probe for Context {
     }
 
     fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.core.metrics
     }
 }

@@ -1,0 +1,95 @@
+//! Calls that never end by themselves end when the member stops. A client that sees such an end goes on at another
+//! member, or at this one when it is back.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use keepstone_state::Error;
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::error::status;
+
+/// Calls whose answers end only when the client or the member has had enough.
+const ENDLESS: [&str; 4] = [
+    "/etcdserverpb.Watch/Watch",
+    "/etcdserverpb.Lease/LeaseKeepAlive",
+    "/v3electionpb.Election/Observe",
+    "/grpc.health.v1.Health/Watch",
+];
+
+/// Whether calls of the method at `path` never end by themselves.
+pub fn is_endless(path: &str) -> bool {
+    ENDLESS.contains(&path)
+}
+
+/// Returns once the member is about to stop.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// An answer that ends with the member: what is ready still goes out, then the call is over.
+pub struct UntilStop {
+    body: Option<Body>,
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl UntilStop {
+    pub fn new(body: Body, mut stopping: watch::Receiver<bool>) -> Self {
+        Self { body: Some(body), stopped: Box::pin(async move { stopped(&mut stopping).await }) }
+    }
+}
+
+impl http_body::Body for UntilStop {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(cx);
+        if polled.is_ready() || self.stopped.as_mut().poll(cx).is_pending() {
+            return polled;
+        }
+        self.body = None;
+        let mut trailers = HeaderMap::new();
+        Poll::Ready(Some(status(&Error::Stopped).add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endless_answer_ends_when_the_member_stops_and_not_before() {
+        let stop = watch::Sender::new(false);
+        let (events, sent) = tokio::sync::mpsc::unbounded_channel::<Result<Frame<Bytes>, Status>>();
+        let stream = tokio_stream::wrappers::UnboundedReceiverStream::new(sent);
+        let mut body = UntilStop::new(Body::new(StreamBody::new(stream)), stop.subscribe());
+        let send = |text| drop(events.send(Ok(Frame::data(Bytes::from_static(text)))));
+        send(b"one");
+        assert_eq!(body.frame().await.and_then(|frame| frame.ok()?.into_data().ok()), Some(Bytes::from_static(b"one")));
+        send(b"two");
+        stop.send_replace(true);
+        assert_eq!(body.frame().await.and_then(|frame| frame.ok()?.into_data().ok()), Some(Bytes::from_static(b"two")));
+        let end = body.frame().await.expect("an end").expect("no error").into_trailers().expect("trailers");
+        let status = Status::from_header_map(&end).expect("a status");
+        assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, "etcdserver: server stopped"));
+        assert!(body.frame().await.is_none());
+        assert!(events.is_closed(), "whoever makes the answers has to hear of the end");
+    }
+}
