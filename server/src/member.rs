@@ -1,6 +1,6 @@
 //! A running member: builds the parts, starts them in order, and stops them in the reverse one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,6 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::api::context::{BULK_READS, Context};
-use crate::api::front::Http2;
 use crate::api::{observe, services};
 use crate::checkpointer::Checkpointer;
 use crate::clocks::LeaseClock;
@@ -24,7 +23,7 @@ use crate::compactor::{Compactor, Pace};
 use crate::config::{Config, ConfigError, ListenUrl, MetricsLevel, RuntimeKind};
 use crate::core::{Core, Identity};
 use crate::data::{self, DataError, Paths};
-use crate::listen::Bound;
+use crate::doors::{Listeners, OpenDoor, Opener};
 use crate::metrics::{self, Metrics};
 use crate::propose::Proposer;
 use crate::raft::log_store::LogStore;
@@ -33,6 +32,7 @@ use crate::raft::read_index::ReadIndex;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::Raft;
 use crate::runtime::{Layout, Workers};
+use crate::tls::{self, Sides};
 use crate::watch::Hub;
 use crate::{clocks, purge, version};
 
@@ -100,30 +100,10 @@ fn found(config: &Config) -> Result<(Identity, [u8; 16]), FoundError> {
     Ok((identity, incarnation))
 }
 
-/// Everything that is bound before any data is touched, so that a port in use changes nothing.
-struct Listeners {
-    client: Vec<Bound>,
-    http: Vec<Bound>,
-    metrics: Vec<Bound>,
-    peer: Vec<Bound>,
-}
-
-impl Listeners {
-    fn bind(config: &Config) -> anyhow::Result<Self> {
-        let all =
-            |urls: &[ListenUrl]| urls.iter().map(|url| Bound::bind(url, config.socket)).collect::<Result<Vec<_>, _>>();
-        Ok(Self {
-            peer: all(&config.listen_peer_urls)?,
-            client: all(&config.listen_client_urls)?,
-            http: all(&config.listen_client_http_urls)?,
-            metrics: all(&config.listen_metrics_urls)?,
-        })
-    }
-}
-
 async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let mut signal = crate::signals::Stop::install().context("installing signal handlers")?;
     let listeners = Listeners::bind(&config)?;
+    let tls = Sides::load(&config)?;
     let paths = Paths::new(&config.data_dir, config.wal_dir.as_deref());
     let metrics =
         Metrics::new(metrics::Options { extensive: config.metrics == MetricsLevel::Extensive, foreign: false });
@@ -219,23 +199,27 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
 
     let stop = watch::Sender::new(false);
     let workers = Arc::new(Mutex::new(workers));
-    let started = tokio::select! {
+    let mut opener = Opener::new(&config, &tls, &workers, &stop);
+    let started: anyhow::Result<Vec<OpenDoor>> = tokio::select! {
         started = async {
             establish(&ctx, &log).await?;
             if rebuilt {
                 report_corrupt(&ctx).await?;
             }
             clocks::start(&ctx);
-            listen(&ctx, listeners, &workers, &stop)
+            let doors = services::doors(&ctx);
+            opener.members(listeners.peer, &doors.peer);
+            Ok(opener.clients(listeners.client, listeners.http, listeners.metrics, doors))
         } => started,
-        _ = failed(&mut failures) => Ok(JoinSet::new()),
-        () = signal.received() => Ok(JoinSet::new()),
+        _ = failed(&mut failures) => Ok(Vec::new()),
+        () = signal.received() => Ok(Vec::new()),
     };
-    let mut listening = started?;
+    let open = started?;
+    let mut listening = opener.into_listening();
     if failures.borrow().is_none() && !signal.was_received() {
-        tracing::info!("ready to serve client requests");
-        tracing::info!("serving client traffic insecurely; this is strongly discouraged!");
+        open.iter().for_each(OpenDoor::log);
     }
+    tokio::spawn(tls::follow(tls.all(), async || tokio::time::sleep(tls::PERIOD).await));
 
     let mut failure = tokio::select! {
         () = signal.received() => None,
@@ -398,42 +382,4 @@ fn show_in_metrics(ctx: &Arc<Context>) {
             observe::fill(&ctx, observed);
         }
     });
-}
-
-/// Opens the doors. They close when `stop` is true; who is still connected then holds a receiver of it.
-fn listen(
-    ctx: &Arc<Context>,
-    listeners: Listeners,
-    workers: &Arc<Mutex<Workers>>,
-    stop: &watch::Sender<bool>,
-) -> anyhow::Result<JoinSet<()>> {
-    let keepalive = &ctx.config.keepalive;
-    let http2 = Http2 {
-        max_concurrent_streams: ctx.config.max_concurrent_streams,
-        keepalive_interval: keepalive.interval,
-        keepalive_timeout: keepalive.timeout.unwrap_or(Duration::from_secs(20)),
-    };
-    let doors = services::doors(ctx);
-    let split = !listeners.http.is_empty();
-    let sets = [
-        (listeners.client, if split { doors.grpc_only } else { doors.client }),
-        (listeners.http, doors.http_only),
-        (listeners.metrics, doors.metrics),
-        (listeners.peer, doors.peer),
-    ];
-    let mut listening = JoinSet::new();
-    let mut addresses = BTreeSet::new();
-    for (bounds, doors) in sets {
-        for bound in bounds {
-            addresses.insert(bound.url.to_string());
-            let serving = bound.serve(doors.clone(), http2, workers.clone(), stop.subscribe());
-            listening.spawn(async move {
-                if let Err(error) = serving.await {
-                    tracing::warn!(%error, "a listener ended");
-                }
-            });
-        }
-    }
-    tracing::info!(addresses = ?addresses, "listening");
-    Ok(listening)
 }

@@ -52,6 +52,10 @@ pub fn etcdctl(job: &Job) -> Result<()> {
     test(job, "./etcdctl", &[], &[])
 }
 
+pub fn tls(job: &Job) -> Result<()> {
+    test(job, "./tls", &[], &[])
+}
+
 pub fn lease_checkpoint(job: &Job) -> Result<()> {
     test(job, ".", &[("CONFORMANCE_SLOW", "1")], &["-v", "-run", "^TestLeaseCheckpointKept$"])
 }

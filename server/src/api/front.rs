@@ -17,6 +17,7 @@ use tower::ServiceExt;
 
 use super::grpc::Grpc;
 use super::until_stop::stopped;
+use crate::tls::Connection;
 
 /// Bytes of requests that a client may send ahead on one stream and on one connection.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -44,9 +45,10 @@ pub struct Http2 {
     pub keepalive_timeout: Duration,
 }
 
-/// Serves one connection until either side closes it. Once `stop` is true the client is told to send nothing new, and
-/// the connection ends when what is under way has been answered.
-pub async fn serve<IO>(io: IO, doors: Doors, http2: Http2, mut stop: watch::Receiver<bool>)
+/// Serves one connection until either side closes it. What is known of an encrypted one goes with every request. Once
+/// `stop` is true the client is told to send nothing new, and the connection ends when what is under way has been
+/// answered.
+pub async fn serve<IO>(io: IO, doors: Doors, http2: Http2, known: Connection, mut stop: watch::Receiver<bool>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -62,7 +64,13 @@ where
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(http2.keepalive_interval)
         .keep_alive_timeout(http2.keepalive_timeout);
-    let service = service_fn(move |request| route(doors.clone(), request));
+    let known = known.secure.then_some(known);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(known) = &known {
+            request.extensions_mut().insert(known.clone());
+        }
+        route(doors.clone(), request)
+    });
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
     let ended = tokio::select! {
         biased;

@@ -10,8 +10,8 @@ use super::features::Features;
 use super::notice::Notice;
 use super::settings::Settings;
 use super::{
-    Allowed, AutoCompaction, ClusterState, Config, Keepalive, MetricsLevel, RuntimeKind, SocketOptions, checks,
-    effects, log_settings,
+    Allowed, AutoCompaction, ClusterState, Config, Keepalive, MetricsLevel, RuntimeKind, SocketOptions, TlsLimits,
+    Transport, checks, effects, log_settings, security,
 };
 
 const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
@@ -38,6 +38,7 @@ pub(crate) fn build(
     notices.extend(adjusted_progress(s));
     config.notices = notices;
     derived::fill_in_defaults(&mut config, default_host);
+    security::check(&mut config)?;
     Ok(config)
 }
 
@@ -57,6 +58,9 @@ fn config(s: &Settings, log: super::LogConfig, features: Features) -> Result<Con
             reuse_port: s.bool("socket-reuse-port"),
             reuse_address: s.bool("socket-reuse-address"),
         },
+        client_tls: Transport::of_clients(s),
+        peer_tls: Transport::of_peers(s),
+        tls: TlsLimits::of(s),
         initial_cluster: s.text("initial-cluster"),
         initial_cluster_state: match s.text("initial-cluster-state").as_str() {
             "existing" => ClusterState::Existing,

@@ -66,17 +66,28 @@ fn check_raft(s: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// TLS is refused elsewhere; what is written about its versions must still make sense.
+/// A URL of `--listen-client-http-urls` that `--listen-client-urls` has too.
+pub(super) fn shared_with_http<'a>(client: &[ListenUrl], http: &'a [ListenUrl]) -> Option<&'a ListenUrl> {
+    http.iter().find(|url| client.iter().any(|other| other.authority() == url.authority()))
+}
+
 fn check_tls_versions(s: &Settings) -> Result<(), ConfigError> {
     for name in ["tls-min-version", "tls-max-version"] {
         let version = s.text(name);
         if !matches!(version.as_str(), "" | "TLS1.2" | "TLS1.3") {
-            return invalid(format!("unexpected TLS version {version:?} (--{name}; allowed: TLS1.2, TLS1.3)"));
+            return invalid(format!("unexpected TLS version {version:?} (must be one of: TLS1.2, TLS1.3) (--{name})"));
         }
     }
     let (min, max) = (s.text("tls-min-version"), s.text("tls-max-version"));
     if min == "TLS1.3" && max == "TLS1.2" {
         return invalid(format!("min version ({min}) is greater than max version ({max})"));
     }
-    Ok(())
+    let suites = s.list("cipher-suites");
+    if min == "TLS1.3" && !suites.is_empty() {
+        return invalid("cipher suites cannot be configured when only TLS1.3 is enabled".to_owned());
+    }
+    match suites.iter().find(|name| crate::tls::suites::find(name).is_none()) {
+        Some(unknown) => invalid(format!("unexpected TLS cipher suite {unknown:?}")),
+        None => Ok(()),
+    }
 }

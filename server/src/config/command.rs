@@ -238,9 +238,6 @@ fn restore(line: RestoreLine) -> Result<RestoreArgs, ConfigError> {
         None => urls.iter().map(|u| format!("{}={u}", line.name)).collect::<Vec<_>>().join(","),
     };
     let cluster = InitialCluster::parse(&cluster)?;
-    if cluster.iter().flat_map(|(_, urls)| urls).chain(&urls).any(|u| u.scheme.is_tls()) {
-        return wrong(format!("--initial-cluster {:?}: {}", cluster.to_string(), super::table::TLS));
-    }
     cluster.verify_founding(&line.name, &urls)?;
     if line.mark_compacted != (line.bump_revision > 0) {
         return wrong("--mark-compacted and --bump-revision (above 0) go together".to_owned());

@@ -74,9 +74,6 @@ pub(crate) fn judge(settings: &Settings, notices: &mut Vec<Notice>) -> Result<()
             }
             _ => {}
         }
-        if asks_for_tls(setting) {
-            return Err(refused(setting, table::TLS));
-        }
     }
     let gates = settings.gates(GATES);
     for name in features::WITHOUT_EFFECT {
@@ -90,16 +87,6 @@ pub(crate) fn judge(settings: &Settings, notices: &mut Vec<Notice>) -> Result<()
         }
     }
     Ok(())
-}
-
-fn asks_for_tls(setting: &Setting) -> bool {
-    match &setting.value {
-        Value::Urls(urls) => urls.iter().any(|u| u.scheme.is_tls()),
-        Value::Text(text) if setting.flag.name == "initial-cluster" => {
-            text.contains("=https://") || text.contains("=unixs:")
-        }
-        _ => false,
-    }
 }
 
 fn refused(setting: &Setting, topic: &'static str) -> ConfigError {

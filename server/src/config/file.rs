@@ -71,9 +71,8 @@ fn flag_of(entry: &Entry) -> Option<&'static Flag> {
         Some("socket-options") => format!("socket-{key}"),
         Some("client-transport-security") => match key {
             "allowed-hostname" => "client-cert-allowed-hostname".to_owned(),
-            // The client side has no flag for these two; whoever sets them expects TLS.
-            "allowed-cn" => "peer-cert-allowed-cn".to_owned(),
-            "skip-client-san-verification" => "peer-skip-client-san-verification".to_owned(),
+            // etcd has no flag for it, and none for skip-client-san-verification: Keepstone has one of its own.
+            "allowed-cn" => "client-cert-allowed-cn".to_owned(),
             key => key.to_owned(),
         },
         Some("peer-transport-security") => match key {

@@ -20,6 +20,7 @@ mod file;
 mod help;
 mod log_settings;
 mod notice;
+mod security;
 mod settings;
 pub mod table;
 mod url;
@@ -40,6 +41,7 @@ pub use error::{ConfigError, Source};
 pub use features::Features;
 pub use help::{help, reference};
 pub use notice::Notice;
+pub use security::{TlsLimits, TlsVersion, Transport};
 pub use url::{Address, ListenUrl, Scheme, UrlError, join as join_urls};
 
 /// Everything a member is told at its start. Every value is within its bounds.
@@ -60,6 +62,10 @@ pub struct Config {
     pub advertise_client_urls: Vec<ListenUrl>,
     pub initial_advertise_peer_urls: Vec<ListenUrl>,
     pub socket: SocketOptions,
+
+    pub client_tls: Transport,
+    pub peer_tls: Transport,
+    pub tls: TlsLimits,
 
     /// As given; see [`Config::founding_cluster`] and [`Config::joining_cluster`].
     pub initial_cluster: String,

@@ -30,6 +30,12 @@ pub enum Notice {
     DefaultHost(String),
     /// Checkpoints that do not survive a restart.
     CheckpointWithoutPersist,
+    /// `--auto-tls` beside a certificate; the text is `client` or `peer`.
+    AutoTlsIgnored(&'static str),
+    /// A URL without TLS though there is a certificate.
+    PlainThoughCertificate { which: &'static str, url: String },
+    /// A URL without TLS though certificates are asked for.
+    PlainThoughAuth { which: &'static str, url: String },
     /// A value was moved into the allowed range.
     Adjusted { flag: &'static str, given: String, used: String },
 }
@@ -80,6 +86,25 @@ impl Notice {
             Self::CheckpointWithoutPersist => warn!(
                 "Detected that checkpointing is enabled without persistence. Consider enabling feature gate \
                  LeaseCheckpointPersist"
+            ),
+            Self::AutoTlsIgnored(which) => warn!("ignoring {which} auto TLS since certs given"),
+            Self::PlainThoughCertificate { which: "peer", url } => {
+                warn!(
+                    "peer-url" = url,
+                    "scheme is HTTP while key and cert files are present; ignoring key and cert files"
+                );
+            }
+            Self::PlainThoughCertificate { url, .. } => warn!(
+                "client-url" = url,
+                "scheme is http or unix while key and cert files are present; ignoring key and cert files"
+            ),
+            Self::PlainThoughAuth { which: "peer", url } => warn!(
+                "peer-url" = url,
+                "scheme is HTTP while --peer-client-cert-auth is enabled; ignoring client cert auth for this URL"
+            ),
+            Self::PlainThoughAuth { url, .. } => warn!(
+                "client-url" = url,
+                "scheme is http or unix while --client-cert-auth is enabled; ignoring client cert auth for this URL"
             ),
             Self::Adjusted { flag, given, used } => {
                 warn!(flag, given, used, "setting was moved into the allowed range");

@@ -1,8 +1,6 @@
 //! The one table of settings. Flags, environment variables, the config file, `--help` and the documentation are all
 //! read from it; a setting that is not here does not exist. It holds no values, only what may be said.
 
-pub(crate) use security::TLS;
-
 mod clustering;
 mod member;
 mod monitoring;

@@ -4,6 +4,7 @@ mod file;
 mod names;
 mod rules;
 mod sources;
+mod tls;
 mod tools;
 
 use super::{Command, Config, ConfigError, Surroundings};

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type Server struct {
 	bin    string
 	flags  []string
 	before func(*Server)
+	secure *tls.Config
 	log    string
 	cmd    *exec.Cmd
 	died   chan struct{}
@@ -53,6 +55,12 @@ func Flags(flags ...string) Option {
 // Data starts the server on an existing data directory.
 func Data(dir string) Option {
 	return func(s *Server) { s.Dir = dir }
+}
+
+// Secure has the server listen on https for clients, who connect with config. The server's own certificate is a matter
+// of Flags.
+func Secure(config *tls.Config) Option {
+	return func(s *Server) { s.secure = config }
 }
 
 // Before runs something once the server has its addresses and has not started yet.
@@ -94,11 +102,26 @@ func Start(t testing.TB, bin string, options ...Option) *Server {
 	return s
 }
 
+// Log is all that the server has said so far.
+func (s *Server) Log() string {
+	s.t.Helper()
+	data, err := os.ReadFile(s.log)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(data)
+}
+
 // Bin is the path of the program that runs.
 func (s *Server) Bin() string { return s.bin }
 
 // URL is where clients and HTTP requests go.
-func (s *Server) URL() string { return "http://" + s.Addr }
+func (s *Server) URL() string {
+	if s.secure != nil {
+		return "https://" + s.Addr
+	}
+	return "http://" + s.Addr
+}
 
 // PeerURL is what the member advertises to peers.
 func (s *Server) PeerURL() string { return "http://" + s.PeerAddr }
@@ -121,9 +144,17 @@ func (s *Server) Restart() {
 // Client is an official client of this server, closed at the end of the test.
 func (s *Server) Client() *clientv3.Client {
 	s.t.Helper()
+	return s.ClientWith(s.secure)
+}
+
+// ClientWith is Client with a TLS configuration of its own, and more gRPC options.
+func (s *Server) ClientWith(config *tls.Config, options ...grpc.DialOption) *clientv3.Client {
+	s.t.Helper()
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints:          []string{s.Addr},
+		Endpoints:          []string{s.URL()},
 		DialTimeout:        Patience,
+		DialOptions:        options,
+		TLS:                config,
 		MaxCallSendMsgSize: 64 << 20,
 		MaxCallRecvMsgSize: 1 << 30,
 		Logger:             zap.NewNop(),
@@ -210,8 +241,8 @@ func (s *Server) ready() error {
 		}
 		var health struct{ Health string }
 		var version struct{ Etcdcluster string }
-		if getJSON(s.URL()+"/health", &health) == nil && health.Health == "true" &&
-			getJSON(s.URL()+"/version", &version) == nil && version.Etcdcluster != "not_decided" {
+		if s.getJSON("/health", &health) == nil && health.Health == "true" &&
+			s.getJSON("/version", &version) == nil && version.Etcdcluster != "not_decided" {
 			return nil
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -247,10 +278,10 @@ func (s *Server) logTail() string {
 	return string(bytes.Join(lines, []byte("\n")))
 }
 
-var probe = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-
-func getJSON(url string, into any) error {
-	response, err := probe.Get(url)
+func (s *Server) getJSON(path string, into any) error {
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: s.secure}
+	probe := &http.Client{Timeout: 5 * time.Second, Transport: transport}
+	response, err := probe.Get(s.URL() + path)
 	if err != nil {
 		return err
 	}

@@ -396,7 +396,8 @@ mod websocket {
                 keepalive_interval: None,
                 keepalive_timeout: std::time::Duration::from_secs(20),
             };
-            crate::api::front::serve(stream, doors, http2, tokio::sync::watch::channel(false).1).await;
+            let (known, stop) = (crate::tls::Connection::default(), tokio::sync::watch::channel(false).1);
+            crate::api::front::serve(stream, doors, http2, known, stop).await;
         });
         let mut stream = TcpStream::connect(address).await.expect("connected");
         let request = format!(

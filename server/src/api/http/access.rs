@@ -12,6 +12,7 @@ use tower::ServiceExt;
 
 use super::answers::error;
 use crate::config::Allowed;
+use crate::tls::Connection;
 
 /// The settings this obeys.
 #[derive(Clone, Debug)]
@@ -31,7 +32,9 @@ pub(super) fn guard(rules: Rules, router: Router) -> Router {
 impl Rules {
     async fn serve(&self, mut request: Request, router: Router) -> Response {
         let host = host(&request);
-        if !self.hosts.admits(&host) {
+        // A certificate proves whom the client meant; a rebound name has none.
+        let secure = request.extensions().get::<Connection>().is_some_and(|connection| connection.secure);
+        if !secure && !self.hosts.admits(&host) {
             tracing::warn!(host, "rejecting HTTP request to prevent DNS rebinding attacks");
             return error(StatusCode::MISDIRECTED_REQUEST, &unrecognized(&host));
         }

@@ -15,5 +15,17 @@ pub(super) const FLAGS: &[Flag] = &[
         "local",
         "'local' runs one single-threaded runtime a core, 'multi' one runtime over all cores.",
     ),
+    own(
+        "client-cert-allowed-cn",
+        Kind::List,
+        "",
+        "Common names, one of which a client's certificate must have; allowed-cn in the config file.",
+    ),
+    own(
+        "skip-client-san-verification",
+        Kind::Bool,
+        "false",
+        "Don't compare a client's certificate with its address on --listen-metrics-urls; etcd has it in the file only.",
+    ),
     own("value-cache-bytes", Kind::Uint, "134217728", "Bytes of recently used values kept in memory."),
 ];

@@ -3,22 +3,18 @@
 
 use super::{Flag, Kind, inert, on, refused};
 
-/// Why a TLS setting stops the start.
-pub(crate) const TLS: &str = "TLS is not in this version; listen on http:// URLs in a network you trust";
 const USERS: &str = "users and their tokens are not in this version; only the default is accepted";
-// Without a certificate etcd reads and ignores these too, and its own sample file sets them.
-const NO_TLS: &str = "it only matters with TLS, which is not in this version";
 
-const fn tls(name: &'static str) -> Flag {
-    refused(name, Kind::Text, "", TLS)
+const fn file(name: &'static str, help: &'static str) -> Flag {
+    on(name, Kind::Text, "", help)
 }
 
-const fn tls_switch(name: &'static str) -> Flag {
-    refused(name, Kind::Bool, "false", TLS)
+const fn switch(name: &'static str, help: &'static str) -> Flag {
+    on(name, Kind::Bool, "false", help)
 }
 
-const fn tls_list(name: &'static str) -> Flag {
-    refused(name, Kind::List, "", TLS)
+const fn names(name: &'static str, help: &'static str) -> Flag {
+    on(name, Kind::List, "", help)
 }
 
 pub(super) const FLAGS: &[Flag] = &[
@@ -27,32 +23,54 @@ pub(super) const FLAGS: &[Flag] = &[
         "host-whitelist",
         Kind::Words,
         "*",
-        "Host names that HTTP requests may carry, comma-separated; empty or * means all.",
+        "Host names that HTTP requests without TLS may carry, comma-separated; empty or * means all.",
     ),
-    tls("cert-file"),
-    tls("key-file"),
-    tls("client-cert-file"),
-    tls("client-key-file"),
-    tls_switch("client-cert-auth"),
-    tls("client-crl-file"),
-    tls_list("client-cert-allowed-hostname"),
-    tls("trusted-ca-file"),
-    tls_switch("auto-tls"),
-    tls("peer-cert-file"),
-    tls("peer-key-file"),
-    tls("peer-client-cert-file"),
-    tls("peer-client-key-file"),
-    tls_switch("peer-client-cert-auth"),
-    tls("peer-crl-file"),
-    tls_list("peer-cert-allowed-cn"),
-    tls_list("peer-cert-allowed-hostname"),
-    tls("peer-trusted-ca-file"),
-    tls_switch("peer-auto-tls"),
-    tls_switch("peer-skip-client-san-verification"),
-    inert("self-signed-cert-validity", Kind::Uint, "1", NO_TLS),
-    inert("cipher-suites", Kind::List, "", NO_TLS),
-    inert("tls-min-version", Kind::Text, "TLS1.2", NO_TLS),
-    inert("tls-max-version", Kind::Text, "", NO_TLS),
+    file(
+        "cert-file",
+        "Certificate and chain shown to clients on https:// URLs, PEM. All files below are read anew when they change.",
+    ),
+    file("key-file", "Key of --cert-file, PEM."),
+    file("client-cert-file", "Certificate for connections to oneself; checked, and not used by Keepstone."),
+    file("client-key-file", "Key of --client-cert-file, PEM."),
+    switch("client-cert-auth", "Clients must show a certificate."),
+    file("client-crl-file", "Revoked client certificates, DER or PEM."),
+    names(
+        "client-cert-allowed-hostname",
+        "Names or IP addresses, one of which a client's certificate must be valid for.",
+    ),
+    file("trusted-ca-file", "CAs of client certificates, PEM; clients must then show one."),
+    switch("auto-tls", "Make a certificate for clients where --cert-file is not given."),
+    file("peer-cert-file", "Certificate and chain shown to other members, PEM."),
+    file("peer-key-file", "Key of --peer-cert-file, PEM."),
+    file("peer-client-cert-file", "Certificate for connections to other members, where it is not --peer-cert-file."),
+    file("peer-client-key-file", "Key of --peer-client-cert-file, PEM."),
+    switch("peer-client-cert-auth", "Other members must show a certificate."),
+    file("peer-crl-file", "Revoked certificates of members, DER or PEM."),
+    names("peer-cert-allowed-cn", "Common names, one of which a member's certificate must have."),
+    names(
+        "peer-cert-allowed-hostname",
+        "Names or IP addresses, one of which a member's certificate must be valid for.",
+    ),
+    file("peer-trusted-ca-file", "CAs of members' certificates, PEM; members must then show one."),
+    switch(
+        "peer-auto-tls",
+        "Make a certificate for members where --peer-cert-file is not given. Encrypts, trusts anybody.",
+    ),
+    switch("peer-skip-client-san-verification", "Don't compare a member's certificate with the address it comes from."),
+    on(
+        "self-signed-cert-validity",
+        Kind::Uint,
+        "1",
+        "Years that a certificate of --auto-tls and --peer-auto-tls is valid.",
+    ),
+    on(
+        "cipher-suites",
+        Kind::List,
+        "",
+        "Cipher suites of TLS 1.2 by Go's names, comma-separated; empty means all. Those of TLS 1.3 are always on.",
+    ),
+    on("tls-min-version", Kind::Text, "TLS1.2", "TLS1.2 or TLS1.3."),
+    on("tls-max-version", Kind::Text, "", "TLS1.2 or TLS1.3; empty means the newest."),
     refused("auth-token", Kind::Text, "simple", USERS),
     refused("bcrypt-cost", Kind::Uint, "10", USERS),
     inert("auth-token-ttl", Kind::Uint, "300", "users and their tokens are not in this version"),

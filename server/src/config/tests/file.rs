@@ -98,12 +98,13 @@ fn types_are_strict() {
         ("- a\n", "a mapping of settings is expected"),
         ("experimental-corrupt-check-time: 1\ncorrupt-check-time: 2\n", "please use --corrupt-check-time only"),
         ("discovery-config:\n  token: x\n", "cluster discovery is not in this version"),
-        ("client-transport-security:\n  cert-file: /c\n", "TLS is not in this version"),
-        ("peer-transport-security:\n  auto-tls: true\n", "--peer-auto-tls"),
-        ("peer-transport-security:\n  allowed-cn: [x]\n", "--peer-cert-allowed-cn"),
-        ("client-transport-security:\n  allowed-hostname: [x]\n", "--client-cert-allowed-hostname"),
+        ("client-transport-security:\n  cert-file: /c\n", "both be present[key: , cert: /c]"),
+        ("peer-transport-security:\n  key-file: /k\n", "both be present[key: /k, cert: ]"),
+        ("peer-transport-security:\n  allowed-cn: [x]\n", "set --peer-trusted-ca-file too"),
+        ("client-transport-security:\n  allowed-hostname: [x]\n", "set --trusted-ca-file too"),
+        ("client-transport-security:\n  allowed-cn: [x]\n", "of client certificates need certificates"),
         // etcd passes over these silently, because they belong into a section: that would be no TLS at all.
-        ("cert-file: /c\n", "TLS is not in this version"),
+        ("cert-file: /c\n", "both be present[key: , cert: /c]"),
     ] {
         let error = yaml(text).expect_err(text);
         assert!(error.to_string().contains(part), "{text:?}: {error}");

@@ -48,7 +48,6 @@ fn wrong_restores() {
         (&["restore", "b.db", "--bump-revision=1"], "go together", 1),
         (&["restore", "b.db", "--mark-compacted"], "go together", 1),
         (&["restore", "b.db", "--initial-cluster=b=http://h:1"], "couldn't find local name", 1),
-        (&["restore", "b.db", "--initial-advertise-peer-urls=https://h:1"], "TLS is not in this version", 1),
         (&["restore", "b.db", "--initial-advertise-peer-urls=x"], "URL scheme must be", 1),
         (&["wal"], "Usage", 2),
         (&["wal", "export", "out"], "--data-dir", 2),
