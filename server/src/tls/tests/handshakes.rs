@@ -155,7 +155,9 @@ async fn listening(side: &std::sync::Arc<Side>) -> ListenUrl {
 #[tokio::test]
 async fn members_connect_to_members_they_believe() {
     let (ca, other, dir) = (Authority::new("ca"), Authority::new("other"), Dir::new());
-    let says = |cn, names| Says { cn, names, serial: 1 };
+    fn says<'a>(cn: &'a str, names: &'a [&'a str]) -> Says<'a> {
+        Says { cn, names, serial: 1 }
+    }
     let member = |name: &str, of: &Authority, says: Says<'_>, cns: &[&str]| {
         let allowed_cns = cns.iter().map(|cn| (*cn).to_owned()).collect();
         load(Which::Peer, Transport { allowed_cns, ..dir.transport(name, &of.issue(says), &ca.pem) }).expect("good")
