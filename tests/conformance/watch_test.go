@@ -64,6 +64,37 @@ func TestWatchPrefix(t *testing.T) {
 	require.Equal(t, &mvccpb.KeyValue{Key: []byte("w/b"), ModRevision: 5}, all[4].Kv, "a deletion carries key and revision only")
 }
 
+// TestWatchPrevKvIsOfAnEarlierRevision writes and deletes keys in one revision, which only nested transactions can:
+// the previous value is the one before the revision, never one of its own.
+func TestWatchPrevKvIsOfAnEarlierRevision(t *testing.T) {
+	ctx, _, client := start(t)
+	live := client.Watch(ctx, "", clientv3.WithPrefix(), clientv3.WithPrevKV(), clientv3.WithCreatedNotify())
+	require.True(t, (<-live).Created)
+	must(client.Put(ctx, "old", "1"))(t)
+	child := func(ops ...clientv3.Op) clientv3.Op { return clientv3.OpTxn(nil, ops, nil) }
+	must(client.Txn(ctx).Then(
+		child(clientv3.OpPut("new", "2"), clientv3.OpPut("old", "2")),
+		child(clientv3.OpDelete("new"), clientv3.OpDelete("old")),
+	).Commit())(t)
+	must(client.Put(ctx, "old", "3"))(t)
+	past := client.Watch(ctx, "", clientv3.WithPrefix(), clientv3.WithPrevKV(), clientv3.WithRev(2))
+	for name, watch := range map[string]clientv3.WatchChan{"live": live, "past": past} {
+		all := events(t, watch, 6)
+		require.Equal(t, []string{
+			"PUT old=1 @2", "PUT new=2 @3", "PUT old=2 @3", "DELETE new= @3", "DELETE old= @3", "PUT old=3 @4",
+		}, describe(all), name)
+		previous := []string{}
+		for _, event := range all {
+			value := ""
+			if event.PrevKv != nil {
+				value = string(event.PrevKv.Value)
+			}
+			previous = append(previous, value)
+		}
+		require.Equal(t, []string{"", "", "1", "", "1", ""}, previous, name)
+	}
+}
+
 func TestWatchFromRevision(t *testing.T) {
 	ctx, _, client := start(t)
 	for i := range 8 {

@@ -50,14 +50,19 @@ pub struct Batch {
     pub revision: i64,
 }
 
-/// The value that the record at `main` replaced, unless it has been compacted since.
-pub fn prev_kv(core: &Core, main: i64, prev: Revision) -> Result<Option<KeyValue>, HistoryError> {
-    if main - 1 < core.compact_revision() {
+/// The key's value before the record's revision, unless it was not there or has been compacted since. As in etcd, this
+/// is never what the same revision wrote, and a put that creates the key has none.
+pub fn prev_kv(core: &Core, record: &Record) -> Result<Option<KeyValue>, HistoryError> {
+    let (key, before) = (record.kv.key(), record.at.main - 1);
+    let creates = !record.tombstone && record.kv.create_revision() == record.at.main;
+    if creates || before < core.compact_revision() {
         return Ok(None);
     }
-    match core.records.get(prev) {
+    let replaced = record.prev.filter(|prev| prev.main <= before);
+    let Some(at) = replaced.or_else(|| core.find(key, before)) else { return Ok(None) };
+    match core.records.get(at) {
         Ok(kv) => Ok(Some(kv)),
-        Err(RecordError::Missing(_)) if main - 1 < core.compact_revision() => Ok(None),
+        Err(RecordError::Missing(_)) if before < core.compact_revision() => Ok(None),
         Err(error) => Err(HistoryError::Store(error.to_string())),
     }
 }
@@ -122,10 +127,7 @@ fn collect(
 
 fn events(core: &Core, spec: &Spec, records: &[Record]) -> Result<Vec<Event>, HistoryError> {
     let event = |record: &Record| {
-        let prev = match spec.prev_kv.then(|| core.find(record.kv.key(), record.at.main - 1)).flatten() {
-            Some(at) => prev_kv(core, record.at.main, at)?,
-            None => None,
-        };
+        let prev = if spec.prev_kv { prev_kv(core, record)? } else { None };
         Ok(event_of(record, prev.as_ref()))
     };
     records.iter().map(event).collect()

@@ -268,13 +268,11 @@ impl Feeder {
     }
 
     fn event(&self, spec: &Spec, change: &Change) -> Result<Event, HistoryError> {
-        match change.record.prev {
-            Some(prev) if spec.prev_kv => {
-                let prev = history::prev_kv(&self.core, change.record.at.main, prev)?;
-                Ok(event_of(&change.record, prev.as_ref()))
-            }
-            _ => Ok(change.event().clone()),
+        if !spec.prev_kv || change.record.prev.is_none() {
+            return Ok(change.event().clone());
         }
+        let prev = history::prev_kv(&self.core, &change.record)?;
+        Ok(event_of(&change.record, prev.as_ref()))
     }
 
     async fn feed_from_store(&mut self) -> Result<(), HistoryError> {

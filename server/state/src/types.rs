@@ -32,7 +32,8 @@ pub struct MemberId(pub u64);
 pub struct Record {
     pub at: Revision,
     pub tombstone: bool,
-    /// The record that this one replaced, if the key was alive before: a watcher's `prev_kv`.
+    /// The record that this one replaced, if the key was alive before: a watcher's `prev_kv`, when it is of an earlier
+    /// revision.
     /// Known when the record is applied; `None` when it is read back from the store.
     pub prev: Option<Revision>,
     pub kv: KeyValue,
