@@ -11,13 +11,14 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
 /// The one file that names every other one by its imports, and the services that nothing imports.
-const ROOTS: [&str; 6] = [
+const ROOTS: [&str; 7] = [
     "etcdserverpb/raft_internal.proto",
     "etcdserverpb/watch.proto",
     "etcdserverpb/cluster.proto",
     "leasepb/lease.proto",
     "v3lockpb/lock.proto",
     "v3electionpb/election.proto",
+    "keepstonepb/peer.proto",
 ];
 
 /// Packages whose Rust types are generated as they are. `mvccpb` is hand-written.

@@ -1,7 +1,8 @@
 //! What every part of a running member shares: the state, the records behind it, the watchers in front of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use keepstone_proto::etcdserverpb::ResponseHeader;
@@ -13,7 +14,10 @@ use tonic::Status;
 
 use crate::clocks::LeaseClock;
 use crate::compactor::Compactor;
+use crate::data::Checkpoint;
+use crate::forward::Awaiting;
 use crate::metrics::Metrics;
+use crate::peer::book::Book;
 use crate::pins::Pins;
 use crate::raft::codec::{self, Applied};
 use crate::watch::Hub;
@@ -38,6 +42,16 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     /// Carries out what a compaction leaves behind.
     pub compactor: Compactor,
+    /// Whoever waits for a request that went into the log elsewhere.
+    pub awaiting: Arc<Awaiting>,
+    /// Where the other members are; follows the member table.
+    pub book: Book,
+    /// Bumped when the member table has changed.
+    members: watch::Sender<u64>,
+    /// Whether the table has this member as a learner.
+    learner: AtomicBool,
+    /// Who is in Raft's membership, as far as it is applied.
+    in_raft: RwLock<BTreeSet<u64>>,
     durable: Mutex<Applied>,
     /// The mark of the last applied run. Changed under the state's write lock.
     mark: Mutex<Bytes>,
@@ -48,16 +62,18 @@ pub struct Core {
 }
 
 impl Core {
-    /// `durable` is the position of the checkpoint that `state` was restored from.
     pub fn new(
         identity: Identity,
-        state: State,
-        records: Arc<RecordStore>,
+        checkpoint: Checkpoint,
         watch: Hub,
-        leases: Arc<LeaseClock>,
         metrics: Arc<Metrics>,
-        durable: Applied,
+        awaiting: Awaiting,
+        book: Book,
     ) -> Self {
+        let Checkpoint { records, state, applied: durable, .. } = checkpoint;
+        book.update(state.members().iter());
+        let learner = state.members().get(identity.member_id).is_some_and(|member| member.is_learner);
+        let in_raft = nodes(&durable);
         let index = durable.log_id.as_ref().map_or(0, |id| id.index());
         Self {
             identity,
@@ -65,9 +81,14 @@ impl Core {
             records,
             watch,
             pins: Pins::default(),
-            leases,
+            leases: LeaseClock::new(metrics.clone()),
             metrics,
             compactor: Compactor::default(),
+            awaiting: Arc::new(awaiting),
+            book,
+            members: watch::Sender::new(0),
+            learner: AtomicBool::new(learner),
+            in_raft: RwLock::new(in_raft),
             mark: Mutex::new(codec::encode_applied(&durable)),
             durable: Mutex::new(durable),
             applied_index: AtomicU64::new(index),
@@ -82,6 +103,9 @@ impl Core {
     pub fn publish(&self, state: &State, effects: Effects, applied: &Applied) {
         self.watch.publish(&effects.records, state.revision());
         self.leases.applied(&effects.leases);
+        if effects.members {
+            self.members_are(state);
+        }
         let mark = codec::encode_applied(applied);
         self.records.append(effects.records, effects.tables, mark.clone());
         *self.mark.lock() = mark;
@@ -89,6 +113,34 @@ impl Core {
             self.compactor.start();
         }
         self.applied_index.store(applied.log_id.as_ref().map_or(0, |id| id.index()), Ordering::Release);
+    }
+
+    fn members_are(&self, state: &State) {
+        self.book.update(state.members().iter());
+        let learner = state.members().get(self.identity.member_id).is_some_and(|member| member.is_learner);
+        self.learner.store(learner, Ordering::Relaxed);
+        self.members.send_modify(|changes| *changes += 1);
+    }
+
+    /// Raft's membership has changed. Call it under the state's write lock.
+    pub fn raft_members_are(&self, applied: &Applied) {
+        *self.in_raft.write() = nodes(applied);
+        self.members.send_modify(|changes| *changes += 1);
+    }
+
+    /// Whether Raft counts this member in, as voter or learner.
+    pub fn in_raft(&self, id: MemberId) -> bool {
+        self.in_raft.read().contains(&id.0)
+    }
+
+    /// Whether the cluster has this member as a learner.
+    pub fn is_learner(&self) -> bool {
+        self.learner.load(Ordering::Relaxed)
+    }
+
+    /// Changes whenever the member table or Raft's membership does.
+    pub fn members_changed(&self) -> watch::Receiver<u64> {
+        self.members.subscribe()
     }
 
     /// Hands over changes that are this member's own and no log entry's. Call it under the state's write lock.
@@ -180,6 +232,10 @@ impl Core {
     pub fn set_durable(&self, applied: Applied) {
         *self.durable.lock() = applied;
     }
+}
+
+fn nodes(applied: &Applied) -> BTreeSet<u64> {
+    applied.membership.membership().nodes().map(|(id, _)| *id).collect()
 }
 
 /// See [`Core::guard`].

@@ -9,17 +9,17 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Buf;
 use keepstone_state::{MemberId, Restore, RestoreError, State};
 use keepstone_store::{DiskOptions, DiskStore, Opened, RecordStore, StoreError};
 use keepstone_wal::{RealDisk, Wal, WalError};
 use sha1::{Digest, Sha1};
 
+use crate::cluster::Passport;
 use crate::config::Config;
 use crate::core::Identity;
 use crate::raft::codec::{self, Applied};
 
-const IDENTITY_FORMAT: u8 = 1;
 /// Bytes of an unflushed checkpoint past which proposals wait.
 const DIRTY_LIMIT_BYTES: usize = 256 << 20;
 /// What an entry of the log may take beside its one oversized request.
@@ -96,33 +96,12 @@ pub fn cluster_id(members: &[MemberId]) -> u64 {
     short_hash(ids.into_iter().map(|id| id.to_be_bytes().to_vec()))
 }
 
-/// An opened log and the identity in it.
+/// An opened log and what its first record says.
 pub struct Log {
     pub wal: Arc<Wal>,
-    pub identity: Identity,
-    /// Random; made with the directory. Binds the member ID to this very directory.
-    pub incarnation: [u8; 16],
-    /// Whether the directory was founded by this call.
+    pub passport: Passport,
+    /// Whether the directory was made by this call.
     pub founded: bool,
-}
-
-fn encode_identity(identity: Identity, incarnation: [u8; 16]) -> Bytes {
-    let mut out = Vec::with_capacity(33);
-    out.put_u8(IDENTITY_FORMAT);
-    out.put_u64_le(identity.cluster_id);
-    out.put_u64_le(identity.member_id.0);
-    out.put_slice(&incarnation);
-    out.into()
-}
-
-fn decode_identity(mut bytes: &[u8]) -> Result<(Identity, [u8; 16]), String> {
-    if bytes.len() != 33 || bytes.get_u8() != IDENTITY_FORMAT {
-        return Err("its identity record has another format".to_owned());
-    }
-    let identity = Identity { cluster_id: bytes.get_u64_le(), member_id: MemberId(bytes.get_u64_le()) };
-    let mut incarnation = [0; 16];
-    bytes.copy_to_slice(&mut incarnation);
-    Ok((identity, incarnation))
 }
 
 fn make_dir(path: &Path) -> Result<(), DataError> {
@@ -143,14 +122,14 @@ fn make_dir(path: &Path) -> Result<(), DataError> {
     fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(wrap)
 }
 
-/// Opens the log, or founds the directory with the identity that `found` gives.
+/// Opens the log, or makes the directory with the passport that `found` gives.
 ///
 /// # Errors
 /// [`DataError`]; what `found` refuses comes back as it is.
 pub fn open_log<E>(
     paths: &Paths,
     options: keepstone_wal::Options,
-    found: impl FnOnce() -> Result<(Identity, [u8; 16]), E>,
+    found: impl FnOnce() -> Result<Passport, E>,
 ) -> Result<Log, E>
 where
     E: From<DataError>,
@@ -166,22 +145,18 @@ where
     }
     let wal = Arc::new(wal);
     if let Some(meta) = &recovered.meta {
-        let (identity, incarnation) =
-            decode_identity(meta).map_err(|why| DataError::Identity { path: paths.log.clone(), why })?;
-        return Ok(Log { wal, identity, incarnation, founded: false });
+        let passport = Passport::decode(meta).map_err(|why| DataError::Identity { path: paths.log.clone(), why })?;
+        return Ok(Log { wal, passport, founded: false });
     }
     if paths.store.exists() {
         let why =
             format!("it is empty, but {} holds state; is --wal-dir the one this member had?", paths.store.display());
         return Err(DataError::Identity { path: paths.log.clone(), why }.into());
     }
-    let (identity, incarnation) = found()?;
-    let (done, saved) = std::sync::mpsc::channel();
-    wal.save_meta(encode_identity(identity, incarnation), Box::new(move |result| drop(done.send(result))))
-        .map_err(DataError::from)?;
-    let saved = saved.recv().unwrap_or_else(|_| Err(io::Error::other("the log closed")));
-    saved.map_err(|source| DataError::Directory { path: paths.log.clone(), source })?;
-    Ok(Log { wal, identity, incarnation, founded: true })
+    let passport = found()?;
+    let wrap = |source| DataError::Directory { path: paths.log.clone(), source };
+    passport.save(&wal).map_err(wrap)?;
+    Ok(Log { wal, passport, founded: true })
 }
 
 /// The log's settings that follow from the configuration.
@@ -201,14 +176,19 @@ pub struct Checkpoint {
     pub rebuilt: bool,
 }
 
-/// Opens the store beside `log` and rebuilds the state from it. A damaged store is set aside, and the state rebuilt from
+/// Opens the store beside the log of `identity` and rebuilds the state from it. A damaged store is set aside, and the state rebuilt from
 /// the log alone if that is whole.
 ///
 /// # Errors
 /// [`DataError`] when the store can't be read and the log does not reach back to its beginning, when it is another
 /// member's, or ends before the log begins.
-pub fn open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Checkpoint, DataError> {
-    let error = match try_open_checkpoint(paths, log, cache_bytes) {
+pub fn open_checkpoint(
+    paths: &Paths,
+    log: &Log,
+    identity: Identity,
+    cache_bytes: u64,
+) -> Result<Checkpoint, DataError> {
+    let error = match try_open_checkpoint(paths, log, identity, cache_bytes) {
         Err(error @ (DataError::Store(_) | DataError::State { .. })) => error,
         opened => return opened,
     };
@@ -217,7 +197,7 @@ pub fn open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Che
     }
     let aside = set_aside(&paths.store)?;
     tracing::error!(%error, aside = %aside.display(), "the store is damaged and was set aside: rebuilding the state from the log");
-    let rebuilt = try_open_checkpoint(paths, log, cache_bytes)?;
+    let rebuilt = try_open_checkpoint(paths, log, identity, cache_bytes)?;
     Ok(Checkpoint { rebuilt: true, ..rebuilt })
 }
 
@@ -230,7 +210,12 @@ fn set_aside(store: &Path) -> Result<PathBuf, DataError> {
     Ok(aside)
 }
 
-fn try_open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Checkpoint, DataError> {
+fn try_open_checkpoint(
+    paths: &Paths,
+    log: &Log,
+    identity: Identity,
+    cache_bytes: u64,
+) -> Result<Checkpoint, DataError> {
     make_dir(&paths.store)?;
     let store = DiskStore::open(&paths.store, &DiskOptions::default())?;
     let wrap = |source| DataError::Directory { path: paths.store.clone(), source };
@@ -251,18 +236,20 @@ fn try_open_checkpoint(paths: &Paths, log: &Log, cache_bytes: u64) -> Result<Che
         return Err(DataError::Cut { log, store, last, applied: reached });
     }
     let state = restore(paths, &records, &opened)?;
-    let bound = state.members().incarnation(log.identity.member_id);
+    let bound = state.members().incarnation(identity.member_id);
     let terms = applied.log_id.as_ref().map(codec::term_of).zip(log.wal.term(reached));
-    if bound.is_some_and(|bound| bound != log.incarnation) || terms.is_some_and(|(ours, theirs)| ours != theirs) {
+    if bound.is_some_and(|bound| bound != log.passport.incarnation)
+        || terms.is_some_and(|(ours, theirs)| ours != theirs)
+    {
         return Err(DataError::OtherDirectory { store: paths.store.clone(), log: paths.log.clone() });
     }
     if let Some(cluster_id) = state.members().cluster_id()
-        && (cluster_id != log.identity.cluster_id || !knows(&state, log.identity.member_id))
+        && (cluster_id != identity.cluster_id || !knows(&state, identity.member_id))
     {
         let member_id = state.members().iter().next().map_or(MemberId(0), |member| MemberId(member.id));
         let found = Identity { cluster_id, member_id };
         let (store, log_dir) = (paths.store.clone(), paths.log.clone());
-        return Err(DataError::OtherMember { store, log: log_dir, found, expected: log.identity });
+        return Err(DataError::OtherMember { store, log: log_dir, found, expected: identity });
     }
     Ok(Checkpoint { records, state, applied, rebuilt: false })
 }
@@ -307,12 +294,5 @@ mod tests {
         let id = member_id(&["http://localhost:2380".to_owned()], "etcd-cluster");
         assert_eq!(format!("{:x}", id.0), "8e9e05c52164694d");
         assert_eq!(format!("{:x}", cluster_id(&[id])), "cdf818194e3a8c32");
-    }
-
-    #[test]
-    fn an_identity_reads_as_it_was_written() {
-        let identity = Identity { cluster_id: 7, member_id: MemberId(9) };
-        assert_eq!(decode_identity(&encode_identity(identity, [3; 16])), Ok((identity, [3; 16])));
-        assert!(decode_identity(b"\x02").is_err());
     }
 }

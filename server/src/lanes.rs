@@ -30,6 +30,11 @@ impl<T> Waiter<T> {
         let (tx, rx) = oneshot::channel();
         (Self { lane: HERE.get(), tx }, rx)
     }
+
+    /// Whether nobody waits any longer.
+    pub fn is_gone(&self) -> bool {
+        self.tx.is_closed()
+    }
 }
 
 type Parcel = Box<dyn FnOnce() + Send>;

@@ -1,54 +1,66 @@
 //! A running member: builds the parts, starts them in order, and stops them in the reverse one.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use keepstone_proto::etcdserverpb::alarm_request::AlarmAction;
 use keepstone_proto::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest};
-use keepstone_proto::keepstonepb::{ClusterInit, Member};
-use keepstone_proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+use keepstone_state::MemberId;
 use keepstone_wal::Wal;
-use openraft::SnapshotPolicy;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use tokio::sync::{Mutex, Semaphore, watch};
+use openraft::{Instant as _, SnapshotPolicy};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::api::context::{BULK_READS, Context};
-use crate::api::{observe, services};
+use crate::api::{http, observe, services};
 use crate::checkpointer::Checkpointer;
-use crate::clocks::LeaseClock;
+use crate::cluster::establish::establish;
+use crate::cluster::found::{self, Founders};
+use crate::cluster::gate::MemberGate;
+use crate::cluster::join::{self, Way};
+use crate::cluster::reception::FrontDesk;
+use crate::cluster::{Leadership, Passport, handover, reconcile};
 use crate::compactor::{Compactor, Pace};
-use crate::config::{Config, ConfigError, ListenUrl, MetricsLevel, RuntimeKind};
+use crate::config::{ClusterState, Config, ConfigError, MetricsLevel, RuntimeKind};
 use crate::core::{Core, Identity};
 use crate::data::{self, DataError, Paths};
 use crate::doors::{Listeners, OpenDoor, Opener};
+use crate::forward::{Awaiting, Route};
 use crate::metrics::{self, Metrics};
+use crate::peer::Transport;
+use crate::peer::book::Book;
+use crate::peer::grpc::{Connector, GrpcTransport};
+use crate::peer::inbox::MemberInbox;
+use crate::peer::service::{PeerService, Running};
 use crate::propose::Proposer;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Peers;
-use crate::raft::read_index::ReadIndex;
+use crate::raft::read_index::{Asker, ReadIndex};
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::Raft;
 use crate::runtime::{Layout, Workers};
-use crate::tls::{self, Sides};
+use crate::tls::{self, PeerConnector, Sides};
 use crate::watch::Hub;
-use crate::{clocks, purge, version};
+use crate::{clocks, purge};
 
-/// Why a member did not come up as the founder of its cluster.
+/// Why a member did not find its cluster.
 #[derive(Debug, thiserror::Error)]
 enum FoundError {
     #[error(transparent)]
     Data(#[from] DataError),
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("--initial-cluster names {0} members: this version runs clusters of one member")]
-    SeveralMembers(usize),
-    #[error("--initial-cluster-state existing: this version founds clusters and does not join them")]
-    Joining,
     #[error("no randomness from the system: {0}")]
     Random(std::io::Error),
+    #[error("{}", crate::peer::service::REMOVED)]
+    Removed,
+    #[error("founding the cluster: {0}")]
+    Founding(String),
+    #[error("joining the cluster: {0}")]
+    Joining(String),
 }
 
 /// Runs a member until it is told to stop or something it stands on fails.
@@ -70,6 +82,7 @@ fn raft_config(config: &Config) -> anyhow::Result<Arc<openraft::Config>> {
         heartbeat_interval: heartbeat,
         election_timeout_min: heartbeat + 1,
         election_timeout_max: election,
+        backoff: "50ms 100ms 200ms ...500ms".to_owned(),
         max_payload_entries: 1024,
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: config.snapshot_catchup_entries,
@@ -82,22 +95,20 @@ fn raft_config(config: &Config) -> anyhow::Result<Arc<openraft::Config>> {
     Ok(Arc::new(raft.validate().context("the Raft timing that follows from the flags")?))
 }
 
-/// The founder's identity and its directory's incarnation.
-fn found(config: &Config) -> Result<(Identity, [u8; 16]), FoundError> {
-    if config.initial_cluster_state == crate::config::ClusterState::Existing {
-        return Err(FoundError::Joining);
+/// How a member without data comes by its cluster.
+enum Origin {
+    Founds(Founders),
+    Joins(Way),
+}
+
+impl Origin {
+    fn of(config: &Config) -> Result<Self, ConfigError> {
+        if config.initial_cluster_state == ClusterState::Existing || !config.join.is_empty() {
+            Way::from_config(config).map(Self::Joins)
+        } else {
+            Founders::from_config(config).map(Self::Founds)
+        }
     }
-    let cluster = config.founding_cluster()?;
-    if cluster.len() != 1 {
-        return Err(FoundError::SeveralMembers(cluster.len()));
-    }
-    let urls: Vec<String> = cluster.get(&config.name).unwrap_or_default().iter().map(ListenUrl::to_string).collect();
-    let member_id = data::member_id(&urls, &config.initial_cluster_token);
-    let identity = Identity { cluster_id: data::cluster_id(&[member_id]), member_id };
-    let mut incarnation = [0; 16];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").map_err(FoundError::Random)?, &mut incarnation)
-        .map_err(FoundError::Random)?;
-    Ok((identity, incarnation))
 }
 
 async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
@@ -107,16 +118,47 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let paths = Paths::new(&config.data_dir, config.wal_dir.as_deref());
     let metrics =
         Metrics::new(metrics::Options { extensive: config.metrics == MetricsLevel::Extensive, foreign: false });
-    let mut log_options = data::log_options(&config);
-    let disk = metrics.clone();
-    log_options.on_sync = Some(Arc::new(move |report: keepstone_wal::SyncReport| {
-        disk.disk.wal_write.observe(report.write.as_secs_f64());
-        disk.disk.wal_fsync.observe(report.sync.as_secs_f64());
-        disk.disk.wal_write_bytes.add(report.bytes as i64);
-    }));
-    let log = data::open_log(&paths, log_options, || found(&config)).map_err(|e: FoundError| e)?;
-    let checkpoint = data::open_checkpoint(&paths, &log, config.value_cache_bytes)?;
-    let identity = log.identity;
+    let mut origin = None;
+    let log = data::open_log(&paths, log_options(&config, &metrics), || {
+        let found = Origin::of(&config)?;
+        let identity = if let Origin::Founds(founders) = &found { Some(founders.identity) } else { None };
+        origin = Some(found);
+        Passport::new(identity).map_err(FoundError::Random)
+    })?;
+    if log.passport.removed {
+        anyhow::bail!(FoundError::Removed);
+    }
+    // A start that was cut off before the cluster was there goes on where it stopped.
+    if origin.is_none() && !log.passport.settled {
+        origin = Some(Origin::of(&config)?);
+    }
+    let founders = if let Some(Origin::Founds(founders)) = &origin { Some(founders.clone()) } else { None };
+
+    let layout = if config.runtime == RuntimeKind::Local { Layout::Local } else { Layout::Multi };
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let (workers, lanes) = Workers::start(layout, cores).context("starting the serving threads")?;
+    let workers = Arc::new(Mutex::new(workers));
+    let (stop, stop_peers) = (watch::Sender::new(false), watch::Sender::new(false));
+
+    let known = founders.iter().flat_map(|founders| founders.members.keys().copied()).collect();
+    let desk = FrontDesk::new(log.wal.clone(), log.passport.clone(), known);
+    let (running, peer_http) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+    let peer_service = PeerService::new(desk.clone(), running.clone());
+    let peer_doors = services::peer_doors(&metrics, peer_service, peer_http.clone(), stop_peers.subscribe());
+    let mut to_peers = Opener::new(&config, &tls, &workers, &stop_peers);
+    to_peers.members(listeners.peer, &peer_doors);
+    let mut listening_to_peers = to_peers.into_listening();
+    tokio::spawn(tls::follow(tls.all(), async || tokio::time::sleep(tls::PERIOD).await));
+
+    let connector = Connector { patience: config.election_timeout, dial: PeerConnector::new(tls.peer.clone()) };
+    let book = founders.as_ref().map_or_else(Book::default, |founders| {
+        Book::new(founders.members.iter().map(|(id, founder)| (*id, founder.peer_urls.clone())))
+    });
+    let identity = tokio::select! {
+        identity = find_cluster(origin.as_ref(), &desk, &connector, &book) => identity?,
+        () = signal.received() => return Ok(()),
+    };
+    let checkpoint = data::open_checkpoint(&paths, &log, identity, config.value_cache_bytes)?;
     tracing::info!(
         "local-member-id" = format!("{:x}", identity.member_id.0),
         "cluster-id" = format!("{:x}", identity.cluster_id),
@@ -126,56 +168,69 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         "opened the data directory"
     );
 
-    let layout = if config.runtime == RuntimeKind::Local { Layout::Local } else { Layout::Multi };
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let (mut workers, lanes) = Workers::start(layout, cores).context("starting the serving threads")?;
-    let (hub, matchings) = Hub::new(workers.threads());
+    let threads = workers.lock().await.threads();
+    let (hub, matchings) = Hub::new(threads);
     for matching in matchings {
         let ring = hub.ring.clone();
-        workers.spawn(move || Box::pin(matching.run(ring))).await;
+        workers.lock().await.spawn(move || Box::pin(matching.run(ring))).await;
     }
     let rebuilt = checkpoint.rebuilt;
     let applied = checkpoint.applied.clone();
-    let core = Arc::new(Core::new(
-        identity,
-        checkpoint.state,
-        checkpoint.records,
-        hub,
-        LeaseClock::new(metrics.clone()),
-        metrics.clone(),
-        checkpoint.applied,
-    ));
+    let awaiting = Awaiting::new(lanes.clone());
+    let core = Arc::new(Core::new(identity, checkpoint, hub, metrics.clone(), awaiting, book.clone()));
     let mut failures = core.failures();
     // Before the log is replayed: it may be long, and what is applied is not to fill the memory.
     let checkpointer = Arc::new(Checkpointer::start(core.clone()).context("starting the checkpoint thread")?);
 
+    let leadership = Leadership::new(identity.member_id, config.election_timeout);
+    let grpc = GrpcTransport::new(identity, log.passport.incarnation, book, connector);
+    let transport: Arc<dyn Transport> = Arc::new(grpc.clone());
     let log_store = LogStore::new(log.wal.clone()).context("reading the log")?;
     let machine = StateMachine::new(core.clone(), applied);
+    let peers = Peers::new(identity.member_id, transport.clone(), leadership.clone());
     let raft = tokio::select! {
-        raft = Raft::new(identity.member_id.0, raft_config(&config)?, Peers, log_store, machine) => {
+        raft = Raft::new(identity.member_id.0, raft_config(&config)?, peers, log_store, machine) => {
             raft.context("starting Raft")?
         }
         failure = failed(&mut failures) => return close(failure, &checkpointer, &log.wal),
         () = signal.received() => return close(None, &checkpointer, &log.wal),
     };
     if !raft.is_initialized().await? {
-        let founders = BTreeMap::from([(identity.member_id.0, openraft::EmptyNode {})]);
-        raft.initialize(founders).await.context("founding the cluster")?;
+        initialize(&raft, &core, founders.as_ref()).await?;
     }
+    desk.update(|passport| passport.settled = true).context("noting that the member has its cluster")?;
+    tokio::spawn(follow_raft(raft.clone(), core.clone(), metrics.clone(), leadership.clone(), config.clone()));
 
     let timeout = config.request_timeout();
-    let (proposer, batcher) = Proposer::new(first_request_id(identity), timeout, config.max_request_bytes);
-    let (reads, confirmers) = ReadIndex::new(workers.threads(), timeout);
+    let (proposer, batcher) =
+        Proposer::new(first_request_id(identity), timeout, config.max_request_bytes, leadership.clone());
+    let (reads, confirmers) = ReadIndex::new(threads, timeout);
+    let asker = Asker {
+        me: identity.member_id,
+        raft: raft.clone(),
+        leadership: leadership.clone(),
+        transport: transport.clone(),
+    };
     for confirmer in confirmers {
-        let (raft, guard) = (raft.clone(), core.guard("confirming reads"));
+        let (asker, guard) = (asker.clone(), core.guard("confirming reads"));
         let confirming = async move {
             let _guard = guard;
-            confirmer.run(raft).await;
+            confirmer.run(asker).await;
         };
-        workers.spawn(move || Box::pin(confirming)).await;
+        workers.lock().await.spawn(move || Box::pin(confirming)).await;
     }
+    let (returned, returning) = mpsc::unbounded_channel();
+    let route = Route {
+        me: identity.member_id,
+        raft: raft.clone(),
+        lanes,
+        leadership: leadership.clone(),
+        transport: transport.clone(),
+        awaiting: core.awaiting.clone(),
+        returned,
+    };
     let records = core.records.clone();
-    let batching = batcher.run(raft.clone(), lanes, move || records.is_over_dirty_limit());
+    let batching = batcher.run(route.clone(), returning, move || records.is_over_dirty_limit());
     let guard = core.guard("proposing");
     tokio::spawn(async move {
         let _guard = guard;
@@ -187,44 +242,57 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         config: config.clone(),
         core: core.clone(),
         raft: raft.clone(),
+        leadership,
+        transport,
+        route,
         proposer,
         reads,
         checkpointer: checkpointer.clone(),
         bulk: Arc::new(Semaphore::new(BULK_READS)),
         paths,
     });
-    tokio::spawn(follow_raft(raft.clone(), core.clone(), metrics.clone()));
+    let gate = Arc::new(MemberGate::new(core.clone(), desk.clone()));
+    drop(running.set(Running { gate, inbox: Arc::new(MemberInbox::new(ctx.clone())) }));
+    drop(peer_http.set(http::peer_router(&ctx)));
+    desk.open(ctx.clone());
+    tokio::spawn(reconcile::run(ctx.clone()));
     tokio::spawn(purge::run(raft.clone(), log.wal.clone(), config.clone(), checkpointer.durable()));
     show_in_metrics(&ctx);
 
-    let stop = watch::Sender::new(false);
-    let workers = Arc::new(Mutex::new(workers));
     let mut opener = Opener::new(&config, &tls, &workers, &stop);
     let started: anyhow::Result<Vec<OpenDoor>> = tokio::select! {
         started = async {
-            establish(&ctx, &log).await?;
+            establish(&ctx, founders.as_ref(), &desk.passport()).await?;
             if rebuilt {
                 report_corrupt(&ctx).await?;
             }
             clocks::start(&ctx);
             let doors = services::doors(&ctx);
-            opener.members(listeners.peer, &doors.peer);
             Ok(opener.clients(listeners.client, listeners.http, listeners.metrics, doors))
         } => started,
+        why = removed(&ctx, &grpc, &desk) => Err(why),
         _ = failed(&mut failures) => Ok(Vec::new()),
         () = signal.received() => Ok(Vec::new()),
     };
-    let open = started?;
     let mut listening = opener.into_listening();
-    if failures.borrow().is_none() && !signal.was_received() {
+    if failures.borrow().is_none()
+        && !signal.was_received()
+        && let Ok(open) = &started
+    {
         open.iter().for_each(OpenDoor::log);
     }
-    tokio::spawn(tls::follow(tls.all(), async || tokio::time::sleep(tls::PERIOD).await));
 
-    let mut failure = tokio::select! {
-        () = signal.received() => None,
-        failure = failed(&mut failures) => failure,
-        why = raft_stopped(raft.clone()) => Some(why),
+    let mut failure = match started {
+        Err(error) => Some(error.to_string()),
+        Ok(_) => tokio::select! {
+            () = signal.received() => {
+                handover::step_aside(&ctx).await;
+                None
+            }
+            failure = failed(&mut failures) => failure,
+            why = removed(&ctx, &grpc, &desk) => Some(why.to_string()),
+            why = raft_stopped(raft.clone()) => Some(why),
+        },
     };
     core.stop();
     stop.send_replace(true);
@@ -237,8 +305,22 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     listening.shutdown().await;
     drop(compactor);
     drop(raft.shutdown().await);
+    stop_peers.send_replace(true);
+    listening_to_peers.shutdown().await;
     drop(workers);
     close(failure, &checkpointer, &log.wal)
+}
+
+/// Gives Raft its first membership: the founders, or whoever a restored state has. A member that joins is told.
+async fn initialize(raft: &Raft, core: &Core, founders: Option<&Founders>) -> anyhow::Result<()> {
+    let voters: BTreeMap<_, _> = match founders {
+        Some(founders) => founders.members.keys().map(|id| (id.0, openraft::EmptyNode {})).collect(),
+        None => core.state.read().members().iter().map(|member| (member.id, openraft::EmptyNode {})).collect(),
+    };
+    if !voters.is_empty() {
+        raft.initialize(voters).await.context("founding the cluster")?;
+    }
+    Ok(())
 }
 
 /// Resolves with the reason once something that the member stands on has failed.
@@ -270,6 +352,66 @@ fn close(failure: Option<String>, checkpointer: &Checkpointer, wal: &Wal) -> any
     }
 }
 
+fn log_options(config: &Config, metrics: &Arc<Metrics>) -> keepstone_wal::Options {
+    let mut options = data::log_options(config);
+    let disk = metrics.clone();
+    options.on_sync = Some(Arc::new(move |report: keepstone_wal::SyncReport| {
+        disk.disk.wal_write.observe(report.write.as_secs_f64());
+        disk.disk.wal_fsync.observe(report.sync.as_secs_f64());
+        disk.disk.wal_write_bytes.add(report.bytes as i64);
+    }));
+    options
+}
+
+/// Meets the founders or is let in by members, if this member's directory has no cluster yet. Returns who it is.
+async fn find_cluster(
+    origin: Option<&Origin>,
+    desk: &Arc<FrontDesk>,
+    connector: &Connector,
+    book: &Book,
+) -> Result<Identity, FoundError> {
+    match origin {
+        Some(Origin::Founds(founders)) => {
+            found::meet(founders, desk, connector).await.map_err(FoundError::Founding)?;
+            Ok(founders.identity)
+        }
+        Some(Origin::Joins(way)) => {
+            let (identity, members) = join::claim(way, desk, connector).await.map_err(FoundError::Joining)?;
+            book.update(&members);
+            Ok(identity)
+        }
+        None => {
+            let unclaimed = || FoundError::Joining("the data directory belongs to no member yet".to_owned());
+            desk.passport().identity.ok_or_else(unclaimed)
+        }
+    }
+}
+
+/// Resolves once this member knows that it was removed from its cluster; that is on disk then.
+async fn removed(ctx: &Context, grpc: &GrpcTransport, desk: &FrontDesk) -> anyhow::Error {
+    let me = ctx.core.identity.member_id;
+    let mut members = ctx.core.members_changed();
+    let let_go = async {
+        loop {
+            members.borrow_and_update();
+            if ctx.core.state.read().members().is_removed(me) && !ctx.core.in_raft(me) {
+                return;
+            }
+            if members.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = grpc.removed() => {}
+        () = let_go => {}
+    }
+    if let Err(error) = desk.update(|passport| passport.removed = true) {
+        tracing::error!(%error, "noting that this member was removed");
+    }
+    FoundError::Removed.into()
+}
+
 /// Resolves with the reason once Raft has stopped by itself.
 async fn raft_stopped(raft: Raft) -> String {
     let mut metrics = raft.metrics();
@@ -289,75 +431,32 @@ fn first_request_id(identity: Identity) -> u64 {
     (identity.member_id.0 << 48) | ((now & 0xff_ffff_ffff) << 8)
 }
 
-/// Keeps what headers and metrics show of Raft.
-async fn follow_raft(raft: Raft, core: Arc<Core>, metrics: Arc<Metrics>) {
+/// Keeps what headers and metrics show of Raft, and what is known of the leader.
+async fn follow_raft(raft: Raft, core: Arc<Core>, metrics: Arc<Metrics>, leadership: Leadership, config: Arc<Config>) {
     let mut changes = raft.metrics();
     let mut leader = None;
     loop {
         {
             let now = changes.borrow_watched();
             core.set_term(now.current_term);
-            if now.current_leader != leader {
-                if now.current_leader.is_some() {
-                    metrics.server.leader_changes.inc();
-                }
-                leader = now.current_leader;
+            let alone = now.membership_config.voter_ids().count() == 1;
+            let heard = now.last_quorum_acked.as_ref().is_some_and(|at| at.elapsed() <= config.election_timeout);
+            leadership.update(now.current_leader.map(MemberId), now.current_term, alone || heard);
+        }
+        let known = leadership.leader();
+        if known != leader {
+            if known.is_some() {
+                metrics.server.leader_changes.inc();
             }
+            core.awaiting.tidy();
+            leader = known;
         }
-        if changes.changed().await.is_err() {
-            return;
+        // Silence changes nothing that Raft would tell of.
+        match tokio::time::timeout(config.heartbeat_interval, changes.changed()).await {
+            Ok(Err(_)) => return,
+            Ok(Ok(())) | Err(_) => core.awaiting.tidy(),
         }
     }
-}
-
-/// What makes this member visible: the founding entry, its name and client URLs, the cluster version.
-async fn establish(ctx: &Context, log: &data::Log) -> anyhow::Result<()> {
-    // What is not known to be committed is replayed now, which may take longer than a request is given.
-    while let Err(error) = ctx.reads.wait().await {
-        if !matches!(error, keepstone_state::Error::Timeout) {
-            anyhow::bail!("waiting for a leader: {error}");
-        }
-        tracing::info!("still waiting for a leader, and for its log to be applied");
-    }
-    let identity = ctx.core.identity;
-    let config = &ctx.config;
-    let urls = |urls: &[ListenUrl]| urls.iter().map(ListenUrl::to_string).collect::<Vec<_>>();
-    if ctx.core.state.read().members().cluster_id().is_none() {
-        let peer_urls = urls(&config.initial_advertise_peer_urls);
-        let member = Member {
-            id: identity.member_id.0,
-            name: String::new(),
-            peer_urls,
-            client_urls: Vec::new(),
-            is_learner: false,
-        };
-        let init = ClusterInit {
-            cluster_id: identity.cluster_id,
-            token: config.initial_cluster_token.clone(),
-            members: vec![member],
-        };
-        propose(ctx, InternalRaftRequest { cluster_init: Some(init), ..Default::default() }).await?;
-    }
-    if ctx.core.state.read().members().incarnation(identity.member_id).is_none() {
-        let bind = keepstone_proto::keepstonepb::MemberBind {
-            member_id: identity.member_id.0,
-            incarnation: log.incarnation.to_vec().into(),
-            permit_nonce: Default::default(),
-        };
-        propose(ctx, InternalRaftRequest { member_bind: Some(bind), ..Default::default() }).await?;
-    }
-    let known = ctx.core.state.read().members().get(identity.member_id).cloned();
-    let client_urls: Vec<String> = urls(&config.advertise_client_urls);
-    if known.is_none_or(|member| member.name != config.name || member.client_urls != client_urls) {
-        let member_attributes = Some(Attributes { name: config.name.clone(), client_urls });
-        let set = ClusterMemberAttrSetRequest { member_id: identity.member_id.0, member_attributes };
-        propose(ctx, InternalRaftRequest { cluster_member_attr_set: Some(set), ..Default::default() }).await?;
-    }
-    if ctx.core.state.read().members().version() != Some(version::ETCD_CLUSTER) {
-        let set = ClusterVersionSetRequest { ver: version::ETCD_CLUSTER.to_owned() };
-        propose(ctx, InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() }).await?;
-    }
-    Ok(())
 }
 
 /// The store had to be rebuilt: the cluster is told, and refuses writes until somebody has looked.

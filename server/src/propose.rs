@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use keepstone_proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use keepstone_state::{Error, Reply};
-use openraft::error::ClientWriteError;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
-use crate::lanes::{Lanes, Waiter};
-use crate::raft::types::{Callback, Proposal, Raft, Replies, Request, TypeConfig};
+use crate::cluster::Leadership;
+use crate::forward::{Batch, Route};
+use crate::lanes::Waiter;
+use crate::raft::types::Request;
 
 /// Batches on their way at once: one being synced, one being filled behind it.
 const BATCHES_IN_FLIGHT: usize = 2;
@@ -35,7 +37,7 @@ struct Pending {
 }
 
 /// This request's share of the pending bounds, given back when it is answered or dropped.
-struct Load {
+pub struct Load {
     gauge: Arc<Gauge>,
     bytes: usize,
 }
@@ -70,15 +72,16 @@ pub struct Proposer {
     next_id: Arc<AtomicU64>,
     timeout: Duration,
     max_request_bytes: usize,
+    leadership: Leadership,
 }
 
 impl Proposer {
     /// `first_id` must differ between runs of a member, so that request IDs are not used twice.
     /// `timeout` is etcd's request timeout; `max_request_bytes` bounds one encoded request.
-    pub fn new(first_id: u64, timeout: Duration, max_request_bytes: usize) -> (Self, Batcher) {
+    pub fn new(first_id: u64, timeout: Duration, max_request_bytes: usize, leadership: Leadership) -> (Self, Batcher) {
         let (tx, rx) = mpsc::unbounded_channel();
         let next_id = Arc::new(AtomicU64::new(first_id));
-        let this = Self { tx, gauge: Arc::default(), next_id, timeout, max_request_bytes };
+        let this = Self { tx, gauge: Arc::default(), next_id, timeout, max_request_bytes, leadership };
         (this, Batcher { rx })
     }
 
@@ -101,10 +104,11 @@ impl Proposer {
         if self.tx.send(Pending { request, waiter, load }).is_err() {
             return Err(Error::Stopped);
         }
-        match tokio::time::timeout(self.timeout, answer).await {
+        let began = Instant::now();
+        match tokio::time::timeout_at(began + self.timeout, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::Stopped),
-            Err(_) => Err(Error::Timeout),
+            Err(_) => Err(self.leadership.timeout(began)),
         }
     }
 
@@ -120,34 +124,36 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// `must_wait` says that the checkpoints have fallen too far behind: nothing new is proposed meanwhile.
-    pub async fn run(mut self, raft: Raft, lanes: Lanes, must_wait: impl Fn() -> bool + Send + 'static) {
+    /// `must_wait` says that the checkpoints have fallen too far behind: nothing new is proposed meanwhile. `returned`
+    /// is the other end of the route's.
+    pub async fn run(
+        mut self,
+        route: Route,
+        mut returned: mpsc::UnboundedReceiver<Batch>,
+        must_wait: impl Fn() -> bool + Send + 'static,
+    ) {
         let in_flight = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT));
         let mut carried = None;
         while let Ok(permit) = in_flight.clone().acquire_owned().await {
             while must_wait() {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            let Some((requests, waiters)) = self.next_batch(&mut carried).await else {
-                return;
+            let batch = tokio::select! {
+                biased;
+                Some(batch) = returned.recv() => {
+                    route.rest().await;
+                    Some(batch)
+                }
+                batch = self.next_batch(&mut carried) => batch,
             };
-            let lanes = lanes.clone();
-            let done = Callback::new(move |result: openraft::raft::ClientWriteResult<TypeConfig>| {
-                drop(permit);
-                answer(&lanes, waiters, result);
-            });
-            let proposal = Proposal { requests: requests.into() };
-            if raft.client_write_ff(proposal, Some(done)).await.is_err() {
-                // Raft has stopped: the callback is dropped, every waiter learns it from its closed channel.
+            let Some(batch) = batch else { return };
+            if route.send(batch, permit).await.is_err() {
                 return;
             }
         }
     }
 
-    async fn next_batch(
-        &mut self,
-        carried: &mut Option<Pending>,
-    ) -> Option<(Vec<Request>, Vec<(Waiter<Answer>, Load)>)> {
+    async fn next_batch(&mut self, carried: &mut Option<Pending>) -> Option<Batch> {
         let first = match carried.take() {
             Some(pending) => pending,
             None => self.rx.recv().await?,
@@ -165,23 +171,6 @@ impl Batcher {
             requests.push(next.request);
             waiters.push((next.waiter, next.load));
         }
-        Some((requests, waiters))
-    }
-}
-
-fn answer(lanes: &Lanes, waiters: Vec<(Waiter<Answer>, Load)>, result: openraft::raft::ClientWriteResult<TypeConfig>) {
-    match result {
-        Ok(response) => {
-            let Replies(replies) = response.data;
-            debug_assert_eq!(replies.len(), waiters.len());
-            lanes.deliver(waiters.into_iter().map(|(waiter, _)| waiter).zip(replies));
-        }
-        Err(error) => {
-            let refused = match error {
-                ClientWriteError::ForwardToLeader(_) => Error::NoLeader,
-                _ => Error::LeaderChanged,
-            };
-            lanes.deliver(waiters.into_iter().map(|(waiter, _)| (waiter, Err(refused))));
-        }
+        Some(Batch { requests: requests.into(), waiters })
     }
 }

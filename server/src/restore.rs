@@ -11,8 +11,7 @@ mod source;
 mod staging;
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -23,6 +22,7 @@ use keepstone_snapshot::etcd;
 use keepstone_state::{Record, Restore, Revision, Row, State, TableWrite};
 use keepstone_store::{RecordStore, StoreError};
 
+use crate::cluster::Passport;
 use crate::config::{ListenUrl, RestoreArgs};
 use crate::core::Identity;
 use crate::data::{self, DataError};
@@ -147,7 +147,7 @@ pub fn run(args: &RestoreArgs) -> Result<Restored, RestoreError> {
 /// The one member of the new cluster.
 struct Founder {
     identity: Identity,
-    incarnation: [u8; 16],
+    passport: Passport,
     token: String,
     member: Member,
 }
@@ -161,13 +161,11 @@ impl Founder {
             args.initial_cluster.get(&args.name).unwrap_or_default().iter().map(ListenUrl::to_string).collect();
         let member_id = data::member_id(&peer_urls, &args.initial_cluster_token);
         let identity = Identity { cluster_id: data::cluster_id(&[member_id]), member_id };
-        let mut incarnation = [0; 16];
-        File::open("/dev/urandom")
-            .and_then(|mut random| random.read_exact(&mut incarnation))
-            .map_err(RestoreError::Random)?;
+        let mut passport = Passport::new(Some(identity)).map_err(RestoreError::Random)?;
+        passport.settled = true;
         let member =
             Member { id: member_id.0, name: args.name.clone(), peer_urls, client_urls: Vec::new(), is_learner: false };
-        Ok(Self { identity, incarnation, token: args.initial_cluster_token.clone(), member })
+        Ok(Self { identity, passport, token: args.initial_cluster_token.clone(), member })
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -176,7 +174,7 @@ impl Founder {
         vec![
             Row::Cluster(cluster),
             Row::Member(self.member.clone()),
-            Row::Bound(self.identity.member_id, self.incarnation.to_vec()),
+            Row::Bound(self.identity.member_id, self.passport.incarnation.to_vec()),
             Row::Version(version::ETCD_CLUSTER.to_owned()),
         ]
     }
@@ -222,9 +220,9 @@ impl Plan {
 
 /// Makes the data directory. Everything in it is closed when this returns.
 fn build(paths: &data::Paths, founder: &Founder, source: &Source, plan: &Plan) -> Result<State, RestoreError> {
-    let identity = (founder.identity, founder.incarnation);
-    let log = data::open_log(paths, keepstone_wal::Options::default(), || Ok::<_, DataError>(identity))?;
-    let records = data::open_checkpoint(paths, &log, CACHE_BYTES)?.records;
+    let passport = founder.passport.clone();
+    let log = data::open_log(paths, keepstone_wal::Options::default(), || Ok::<_, DataError>(passport))?;
+    let records = data::open_checkpoint(paths, &log, founder.identity, CACHE_BYTES)?.records;
     let rows = rows(founder, source, plan)?;
     let mut writer = Writer::new(&records);
     rows.chunks(RUN_RECORDS).try_for_each(|rows| writer.rows(rows.to_vec()))?;

@@ -34,6 +34,8 @@ const PARTIAL: &str = "member.partial";
 /// Why nothing was exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
+    #[error("the member has not joined its cluster yet: there is nothing to export")]
+    Unclaimed,
     #[error("{log} holds no member's log; is --wal-dir the one this member has?", log = log.display())]
     NoLog { log: PathBuf },
     #[error("{path} is there already: name another directory to export to", path = path.display())]
@@ -115,10 +117,11 @@ fn write(log: &Log, member: &Path) -> Result<Exported, ExportError> {
     let recovered = log.wal.recovered();
     let committed = recovered.committed.as_deref().map(codec::decode_log_id).transpose().map_err(bad(0))?;
     let vote = recovered.vote.as_deref().map(codec::decode_vote).transpose().map_err(bad(0))?;
-    let me = log.identity.member_id.0;
+    let identity = log.passport.identity.ok_or(ExportError::Unclaimed)?;
+    let me = identity.member_id.0;
     let begin = log.wal.purged().filter(|at| at.index > 0);
     let start = begin.map(|at| Start { at, voters: vec![me] });
-    let identity = etcd_wal::Identity { node_id: me, cluster_id: log.identity.cluster_id };
+    let identity = etcd_wal::Identity { node_id: me, cluster_id: identity.cluster_id };
     let mut out = EtcdWal::create(member, identity, start.as_ref()).map_err(in_file(member))?;
     let first = begin.map_or(0, |at| at.index);
     let mut done = Exported { entries: 0, requests: 0, last: first };

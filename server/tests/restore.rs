@@ -155,7 +155,8 @@ fn open(data_dir: &Path, wal_dir: Option<&Path>) -> (data::Log, Checkpoint) {
         panic!("the log has an identity")
     });
     let log = log.expect("the log opens");
-    let checkpoint = data::open_checkpoint(&paths, &log, 1 << 20).expect("the state opens");
+    let checkpoint = data::open_checkpoint(&paths, &log, log.passport.identity.expect("an identity"), 1 << 20)
+        .expect("the state opens");
     (log, checkpoint)
 }
 
@@ -169,7 +170,8 @@ fn a_backup_comes_back_whole() {
     assert_eq!(names(&place.data()), ["log", "store"]);
 
     let (log, Checkpoint { records, state, applied, .. }) = open(&place.data(), None);
-    assert_eq!((log.identity.member_id.0, log.identity.cluster_id), (MEMBER_ID, CLUSTER_ID));
+    let identity = log.passport.identity.expect("an identity");
+    assert_eq!((identity.member_id.0, identity.cluster_id), (MEMBER_ID, CLUSTER_ID));
     assert_eq!((state.revision(), state.compact_revision(), state.keys()), (6, 3, 2));
     assert_eq!(state.unfinished_compaction(), None);
     let value = |key: &[u8], at| state.find(key, at).map(|at| records.get(at).expect("a record").value().to_vec());
@@ -194,7 +196,7 @@ fn a_backup_comes_back_whole() {
         (list[0].id, list[0].name.as_str(), &list[0].peer_urls[..]),
         (MEMBER_ID, "default", &["http://localhost:2380".to_owned()][..])
     );
-    assert_eq!(members.incarnation(log.identity.member_id), Some(&log.incarnation[..]));
+    assert_eq!(members.incarnation(identity.member_id), Some(&log.passport.incarnation[..]));
     assert!(applied.log_id.is_none() && log.wal.last().is_none(), "no entry of the old log");
 }
 

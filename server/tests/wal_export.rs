@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::mpsc;
 
+use keepstone::cluster::Passport;
 use keepstone::core::Identity;
 use keepstone::data::{self, DataError, Log, Paths};
 use keepstone::raft::codec;
@@ -40,7 +41,7 @@ impl Place {
 
     fn found(&self) -> Log {
         let identity = Identity { cluster_id: 0xc, member_id: MemberId(0xa) };
-        let found = || Ok::<_, DataError>((identity, [1; 16]));
+        let found = || Ok::<_, DataError>(Passport::new(Some(identity)).expect("randomness"));
         data::open_log(&Paths::new(&self.data(), None), keepstone_wal::Options::default(), found).expect("founded")
     }
 

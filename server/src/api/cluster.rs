@@ -1,24 +1,28 @@
 //! The Cluster service: the member table as clients see it.
 //!
-//! A cluster has one member here: its table can be read and its peer URLs changed. A second member can't be added, and
-//! the only one can't be removed, with the words etcd has for that.
+//! What changes who belongs to the cluster is decided by the leader, in [`crate::cluster::changes`].
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use keepstone_proto::etcdserverpb;
 use keepstone_proto::etcdserverpb::cluster_server::Cluster;
 use keepstone_proto::etcdserverpb::{
     InternalRaftRequest, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
     MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse, MemberUpdateRequest,
     MemberUpdateResponse, ResponseHeader,
 };
-use keepstone_proto::keepstonepb::MemberUpdate;
-use keepstone_state::{Error, MemberId, Reply};
+use keepstone_proto::keepstonepb::cluster_call::Kind;
+use keepstone_proto::keepstonepb::{MemberAdd, MemberPromote, MemberRemove, MemberUpdate};
+use keepstone_state::{Error, Reply};
 use tonic::{Request, Response, Status};
 
 use super::context::Context;
 use super::error::status;
 use super::kv::unexpected;
+use crate::cluster::changes;
 use crate::config::ListenUrl;
+use crate::data;
 
 /// etcd's Cluster service.
 #[derive(Clone)]
@@ -31,10 +35,22 @@ impl ClusterService {
         Self { ctx }
     }
 
+    async fn change(&self, call: Kind) -> Result<Vec<etcdserverpb::Member>, Status> {
+        self.ctx.check_learner()?;
+        let members = changes::change(&self.ctx, call).await.map_err(|error| status(&error))?;
+        Ok(members.into_iter().map(keepstone_state::shown).collect())
+    }
+
     /// This service's headers name no revision.
     fn header(&self) -> Option<ResponseHeader> {
         Some(ResponseHeader { revision: 0, ..self.ctx.header(0) })
     }
+}
+
+/// An ID that no member has had, as etcd makes it of URLs, token and time.
+fn fresh_id(peer_urls: &[String], token: &str) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    data::member_id(peer_urls, &format!("{token}{now}")).0
 }
 
 fn check_urls(urls: &[String]) -> Result<(), Status> {
@@ -47,20 +63,21 @@ impl Cluster for ClusterService {
     async fn member_add(&self, request: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {
         let request = request.into_inner();
         check_urls(&request.peer_urls)?;
-        self.ctx.core.state.read().members().check_urls(&request.peer_urls, None).map_err(|error| status(&error))?;
-        Err(Status::unimplemented("this version runs clusters of one member: a second can't be added"))
+        let mut peer_urls = request.peer_urls;
+        peer_urls.sort();
+        let id = fresh_id(&peer_urls, &self.ctx.config.initial_cluster_token);
+        let add = MemberAdd { id, peer_urls, is_learner: request.is_learner, ..Default::default() };
+        let members = self.change(Kind::Add(add)).await?;
+        let member = members.iter().find(|member| member.id == id).cloned();
+        Ok(Response::new(MemberAddResponse { header: self.header(), member, members }))
     }
 
     async fn member_remove(
         &self,
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        let id = MemberId(request.into_inner().id);
-        let state = self.ctx.core.state.read();
-        if state.members().is_removed(id) || state.members().get(id).is_none() {
-            return Err(status(&Error::MemberNotFound));
-        }
-        Err(status(&Error::MemberNotEnoughStarted))
+        let members = self.change(Kind::Remove(MemberRemove { id: request.into_inner().id })).await?;
+        Ok(Response::new(MemberRemoveResponse { header: self.header(), members }))
     }
 
     async fn member_update(
@@ -80,8 +97,9 @@ impl Cluster for ClusterService {
     }
 
     async fn member_list(&self, request: Request<MemberListRequest>) -> Result<Response<MemberListResponse>, Status> {
+        // A learner answers this as any member does.
         if request.into_inner().linearizable {
-            self.ctx.linearizable().await?;
+            self.ctx.reads.wait().await.map_err(|error| status(&error))?;
         }
         let members = self.ctx.core.state.read().members().list();
         Ok(Response::new(MemberListResponse { header: self.header(), members }))
@@ -91,10 +109,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        let id = MemberId(request.into_inner().id);
-        match self.ctx.core.state.read().members().get(id) {
-            None => Err(status(&Error::MemberNotFound)),
-            Some(_) => Err(status(&Error::MemberNotLearner)),
-        }
+        let members = self.change(Kind::Promote(MemberPromote { id: request.into_inner().id })).await?;
+        Ok(Response::new(MemberPromoteResponse { header: self.header(), members }))
     }
 }

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use keepstone_proto::etcdserverpb::{InternalRaftRequest, ResponseHeader};
-use keepstone_state::{Error, Reply};
-use openraft::async_runtime::watch::WatchReceiver as _;
+use keepstone_state::{Code, Error, Reply};
 use tokio::sync::Semaphore;
 use tonic::Status;
 
 use super::error::status;
 use crate::checkpointer::Checkpointer;
+use crate::cluster::Leadership;
 use crate::config::Config;
 use crate::core::Core;
 use crate::data::Paths;
+use crate::forward::Route;
+use crate::peer::Transport;
 use crate::propose::Proposer;
 use crate::raft::read_index::ReadIndex;
 use crate::raft::types::Raft;
@@ -25,6 +27,9 @@ pub struct Context {
     pub config: Arc<Config>,
     pub core: Arc<Core>,
     pub raft: Raft,
+    pub leadership: Leadership,
+    pub transport: Arc<dyn Transport>,
+    pub route: Route,
     pub proposer: Proposer,
     pub reads: ReadIndex,
     pub checkpointer: Arc<Checkpointer>,
@@ -39,11 +44,12 @@ impl Context {
     /// # Errors
     /// etcd's status for whatever refused it.
     pub async fn propose(&self, request: InternalRaftRequest) -> Result<Reply, Status> {
+        self.check_learner()?;
         self.core.metrics.proposals.pending.inc();
         let answer = self.proposer.propose(request).await;
         self.core.metrics.proposals.pending.dec();
         answer.map_err(|error| {
-            if matches!(error, Error::Timeout | Error::Stopped | Error::NoLeader | Error::LeaderChanged) {
+            if error.code() == Code::Unavailable {
                 self.core.metrics.proposals.failed.inc();
             }
             status(&error)
@@ -55,7 +61,16 @@ impl Context {
     /// # Errors
     /// etcd's status when leadership can't be confirmed.
     pub async fn linearizable(&self) -> Result<(), Status> {
+        self.check_learner()?;
         self.reads.wait().await.map_err(|error| status(&error))
+    }
+
+    /// What clients may not ask of a learner.
+    ///
+    /// # Errors
+    /// This member is one.
+    pub fn check_learner(&self) -> Result<(), Status> {
+        if self.core.is_learner() { Err(status(&Error::NotSupportedForLearner)) } else { Ok(()) }
     }
 
     /// Fills the IDs and the term into a header; a revision of 0 becomes the store's.
@@ -64,10 +79,10 @@ impl Context {
     }
 
     pub fn leader(&self) -> Option<u64> {
-        self.raft.metrics().borrow_watched().current_leader
+        self.leadership.leader().map(|leader| leader.0)
     }
 
     pub fn is_leader(&self) -> bool {
-        self.leader() == Some(self.core.identity.member_id.0)
+        self.leadership.leads()
     }
 }

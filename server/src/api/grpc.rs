@@ -27,12 +27,14 @@ pub struct Grpc {
     services: HashMap<&'static str, Call>,
     methods: GrpcMethods,
     stopping: watch::Receiver<bool>,
+    /// A service whose calls are no client's.
+    uncounted: Option<&'static str>,
 }
 
 impl Grpc {
     /// `stopping` turns true when the member is about to stop.
     pub fn new(methods: GrpcMethods, stopping: watch::Receiver<bool>) -> Self {
-        Self { services: HashMap::new(), methods, stopping }
+        Self { services: HashMap::new(), methods, stopping, uncounted: None }
     }
 
     /// Adds a generated server.
@@ -55,6 +57,22 @@ impl Grpc {
         self
     }
 
+    /// Adds a generated server whose calls are not counted.
+    #[must_use]
+    pub fn with_uncounted<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.uncounted = Some(S::NAME);
+        self.with(service)
+    }
+
     /// Answers one request. Unknown services and methods get Go's own words.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
@@ -63,6 +81,9 @@ impl Grpc {
             return Status::unimplemented(format!("unknown service {service}")).into_http();
         };
         let Some(counters) = self.methods.get(path) else {
+            if self.uncounted == Some(service) {
+                return call(request).await;
+            }
             return Status::unimplemented(format!("unknown method {method} for service {service}")).into_http();
         };
         let endless = counters.kind != Kind::Unary && until_stop::is_endless(path);

@@ -17,10 +17,10 @@ use keepstone_state::{Error, LeaseId, Reply};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::context::Context;
-use super::error::status;
 use super::kv::unexpected;
 use super::quota;
 use crate::clocks::lease::{self, Renewal};
+use crate::clocks::remote;
 
 /// Renewals of one stream that share a confirmation of leadership.
 const RENEWALS_AT_ONCE: usize = 256;
@@ -83,16 +83,12 @@ impl LeaseService {
     /// A lease's time and keys; a TTL of -1 for one that is not there.
     pub async fn time_to_live(&self, request: LeaseTimeToLiveRequest) -> Result<LeaseTimeToLiveResponse, Status> {
         self.ctx.linearizable().await?;
-        taken_over(&self.ctx).await?;
         let id = LeaseId(request.id);
         let mut response = LeaseTimeToLiveResponse { id: id.0, ttl: -1, ..Default::default() };
-        {
+        if let Some((left, granted)) = remote::time_left(&self.ctx, id).await? {
             let state = self.ctx.core.state.read();
             if let Some(lease) = state.leases().get(id) {
-                // Demoted meanwhile: the lease is there, its time is another member's to say.
-                let (left, granted) =
-                    self.ctx.core.leases.remaining(id).ok_or_else(|| status(&Error::LeaderChanged))?;
-                response.ttl = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
+                response.ttl = left;
                 response.granted_ttl = granted;
                 if request.keys {
                     response.keys = lease.keys().map(bytes::Bytes::copy_from_slice).collect();
@@ -138,17 +134,6 @@ impl LeaseService {
 fn random_id() -> i64 {
     let random = RandomState::new().hash_one(0_u8) & i64::MAX as u64;
     i64::try_from(random).unwrap_or(1).max(1)
-}
-
-/// Waits until this member's clock has taken over the leases.
-async fn taken_over(ctx: &Context) -> Result<(), Status> {
-    let mut term = ctx.core.leases.term();
-    let promoted = async { term.wait_for(Option::is_some).await.is_ok() };
-    match tokio::time::timeout(ctx.config.request_timeout(), promoted).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(status(&Error::Stopped)),
-        Err(_) => Err(status(&Error::Timeout)),
-    }
 }
 
 type Answer = Result<LeaseKeepAliveResponse, Status>;
@@ -217,20 +202,9 @@ where
         if ids.is_empty() {
             return Ok(());
         }
-        self.ctx.linearizable().await?;
-        let mut to_clear = Vec::new();
-        for id in ids {
-            match self.ctx.core.leases.renew(*id) {
-                Renewal::ClearFirst => to_clear.push((*id, 0)),
-                renewal => self.settle(header, *id, renewal),
-            }
-        }
-        if !to_clear.is_empty() {
-            lease::checkpoint(&self.ctx, &to_clear).await?;
-        }
-        for (id, _) in to_clear {
-            let renewal = self.ctx.core.leases.renew(id);
-            self.settle(header, id, renewal);
+        let renewals = remote::renew_all(&self.ctx, ids).await?;
+        for (id, renewal) in ids.iter().zip(renewals) {
+            self.settle(header, *id, renewal);
         }
         Ok(())
     }
@@ -252,18 +226,9 @@ fn renewed(ctx: &Context, header: &ResponseHeader, id: LeaseId, ttl: i64) -> Lea
 }
 
 /// Renews a lease that something stands in the way of.
-async fn renew_later(ctx: Arc<Context>, header: ResponseHeader, id: LeaseId, mut renewal: Renewal) -> Answer {
-    loop {
-        match renewal {
-            Renewal::For(ttl) => return Ok(renewed(&ctx, &header, id, ttl)),
-            Renewal::Unknown => return Ok(renewed(&ctx, &header, id, 0)),
-            Renewal::Later(changed) => drop(changed.await),
-            Renewal::ClearFirst => lease::checkpoint(&ctx, &[(id, 0)]).await?,
-            Renewal::NotLeading => taken_over(&ctx).await?,
-        }
-        ctx.linearizable().await?;
-        renewal = ctx.core.leases.renew(id);
-    }
+async fn renew_later(ctx: Arc<Context>, header: ResponseHeader, id: LeaseId, renewal: Renewal) -> Answer {
+    let ttl = remote::insist(&ctx, id, renewal).await?;
+    Ok(renewed(&ctx, &header, id, ttl))
 }
 
 #[tonic::async_trait]

@@ -13,7 +13,7 @@ use keepstone_proto::etcdserverpb::{
 };
 use keepstone_proto::membershippb::DowngradeInfoSetRequest;
 use keepstone_snapshot::etcd::Trailer;
-use keepstone_state::{Error, HashKv, HashPlan, Reply, Revision};
+use keepstone_state::{Error, HashKv, HashPlan, MemberId, Reply, Revision};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -24,6 +24,7 @@ use super::context::Context;
 use super::error::status;
 use super::kv::unexpected;
 use super::range_stream::PATIENCE;
+use crate::cluster::handover;
 use crate::core::Core;
 use crate::export::{Copy, ExportError, Pieces};
 use crate::version;
@@ -65,6 +66,11 @@ fn alarm_text(alarm: &AlarmMember) -> String {
 impl Maintenance for MaintenanceService {
     async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
         let request = request.into_inner();
+        if self.ctx.core.is_learner() && request.action == AlarmAction::Get as i32 {
+            // A learner may say what it knows; it asks nobody.
+            let alarms = self.ctx.core.state.read().alarms().list(request.alarm);
+            return Ok(Response::new(AlarmResponse { header: Some(self.ctx.header(0)), alarms }));
+        }
         let activated = request.action == AlarmAction::Activate as i32;
         match self.ctx.propose(InternalRaftRequest { alarm: Some(request), ..Default::default() }).await? {
             Reply::Alarm(mut response) => {
@@ -83,7 +89,7 @@ impl Maintenance for MaintenanceService {
         let (raft_index, leader) = {
             let metrics = ctx.raft.metrics();
             let now = metrics.borrow_watched();
-            (now.local_committed.as_ref().map_or(0, |id| id.index()), now.current_leader)
+            (now.local_committed.as_ref().map_or(0, |id| id.index()), ctx.leader())
         };
         let applied = ctx.core.applied_index();
         let header = ctx.header(0);
@@ -98,7 +104,7 @@ impl Maintenance for MaintenanceService {
             raft_applied_index: applied,
             errors: self.errors(leader),
             db_size_in_use: ctx.core.records.live_bytes() as i64,
-            is_learner: false,
+            is_learner: ctx.core.is_learner(),
             storage_version: version::ETCD_STORAGE.to_owned(),
             db_size_quota: ctx.config.quota_backend_bytes.map_or(0, |quota| quota as i64),
             downgrade_info: Some(DowngradeInfo {
@@ -154,15 +160,9 @@ impl Maintenance for MaintenanceService {
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
         let target = request.into_inner().target_id;
-        if !self.ctx.is_leader() {
-            return Err(status(&Error::NotLeader));
-        }
-        let state = self.ctx.core.state.read();
-        let known = state.members().get(keepstone_state::MemberId(target)).is_some_and(|member| !member.is_learner);
-        if !known {
-            return Err(status(&Error::BadLeaderTransferee));
-        }
-        // The only voter is the leader already.
+        let limit = self.ctx.config.request_timeout();
+        let moved = handover::transfer(&self.ctx, MemberId(target), limit).await;
+        moved.map_err(|error| status(&error))?;
         Ok(Response::new(MoveLeaderResponse { header: None }))
     }
 

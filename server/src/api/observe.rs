@@ -13,8 +13,8 @@ pub fn fill(ctx: &Context, observed: &mut Observed) {
     {
         let metrics = ctx.raft.metrics();
         let now = metrics.borrow_watched();
-        observed.has_leader = now.current_leader.is_some();
-        observed.is_leader = now.current_leader == Some(observed.member_id);
+        observed.has_leader = ctx.leader().is_some();
+        observed.is_leader = ctx.is_leader();
         observed.committed = now.local_committed.as_ref().map_or(0, |id| id.index());
     }
     observed.applied = core.applied_index();

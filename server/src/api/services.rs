@@ -1,16 +1,22 @@
 //! Puts the services together: what each kind of listener serves.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
 use keepstone_proto::etcdserverpb::auth_server::AuthServer;
 use keepstone_proto::etcdserverpb::cluster_server::ClusterServer;
 use keepstone_proto::etcdserverpb::kv_server::KvServer;
 use keepstone_proto::etcdserverpb::lease_server::LeaseServer;
 use keepstone_proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use keepstone_proto::etcdserverpb::watch_server::WatchServer;
+use keepstone_proto::keepstonepb::peer_server::PeerServer;
 use keepstone_proto::v3electionpb::election_server::ElectionServer;
 use keepstone_proto::v3lockpb::lock_server::LockServer;
+
+use tokio::sync::watch;
+use tower::ServiceExt as _;
 
 use super::auth::AuthService;
 use super::cluster::ClusterService;
@@ -24,6 +30,9 @@ use super::lock::LockService;
 use super::maintenance::MaintenanceService;
 use super::watch::{GRPC_OVERHEAD_BYTES, WatchService};
 use super::{gateway, http};
+use crate::metrics::Metrics;
+use crate::peer::MAX_MESSAGE_BYTES;
+use crate::peer::service::PeerService;
 
 /// What each kind of listener serves.
 pub struct AllDoors {
@@ -35,8 +44,6 @@ pub struct AllDoors {
     pub http_only: Doors,
     /// `--listen-metrics-urls`.
     pub metrics: Doors,
-    /// `--listen-peer-urls`.
-    pub peer: Doors,
 }
 
 /// Builds every service once.
@@ -52,8 +59,30 @@ pub fn doors(ctx: &Arc<Context>) -> AllDoors {
         grpc_only: Doors { grpc: Some(grpc), http: Router::new() },
         http_only: Doors { grpc: None, http: client_http },
         metrics: Doors { grpc: None, http: http::metrics_router(ctx) },
-        peer: Doors { grpc: None, http: http::peer_router(ctx) },
     }
+}
+
+/// What `--listen-peer-urls` serves. It is open before the member runs: `http` is asked once it is there.
+pub fn peer_doors(
+    metrics: &Metrics,
+    service: PeerService,
+    http: Arc<OnceLock<Router>>,
+    stopping: watch::Receiver<bool>,
+) -> Doors {
+    let server = PeerServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let grpc = Grpc::new(metrics.grpc.clone(), stopping).with_uncounted(server);
+    let late = move |request: axum::extract::Request| {
+        let router = http.get().cloned();
+        async move {
+            match router {
+                Some(router) => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
+                None => (StatusCode::SERVICE_UNAVAILABLE, "this member is starting\n").into_response(),
+            }
+        }
+    };
+    Doors { grpc: Some(Arc::new(grpc)), http: Router::new().fallback(late) }
 }
 
 fn grpc(ctx: &Arc<Context>) -> Grpc {

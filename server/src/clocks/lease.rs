@@ -59,6 +59,8 @@ pub enum Renewal {
     ClearFirst,
     /// This member does not lead, or has not taken over the leases yet.
     NotLeading,
+    /// The leader would have to be asked again, and to wait.
+    AskAgain,
 }
 
 /// When each lease ends, as long as this member leads.
@@ -315,7 +317,7 @@ async fn expire(ctx: &Context, term: u64, ids: &[LeaseId]) -> Result<(), Status>
         return Err(status(&Error::NotLeader));
     }
     let lease_expire = Some(LeaseExpire { ids: ids.iter().map(|id| id.0).collect() });
-    ctx.propose(InternalRaftRequest { lease_expire, ..Default::default() }).await.map(drop)
+    ctx.propose(InternalRaftRequest { lease_expire, only_in_term: term, ..Default::default() }).await.map(drop)
 }
 
 /// Notes in the log how many seconds are left of each lease; 0 for all of its time.
@@ -326,7 +328,8 @@ pub async fn checkpoint(ctx: &Context, notes: &[(LeaseId, i64)]) -> Result<(), S
     let checkpoints =
         notes.iter().map(|(id, remaining_ttl)| LeaseCheckpoint { id: id.0, remaining_ttl: *remaining_ttl }).collect();
     let lease_checkpoint = Some(LeaseCheckpointRequest { checkpoints });
-    ctx.propose(InternalRaftRequest { lease_checkpoint, ..Default::default() }).await.map(drop)
+    let only_in_term = (*ctx.core.leases.term.borrow()).ok_or_else(|| status(&Error::NotLeader))?;
+    ctx.propose(InternalRaftRequest { lease_checkpoint, only_in_term, ..Default::default() }).await.map(drop)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 pub mod auto_compaction;
 pub mod expiry;
 pub mod lease;
+pub mod remote;
 
 use std::sync::Arc;
 

@@ -66,6 +66,7 @@ fn config(s: &Settings, log: super::LogConfig, features: Features) -> Result<Con
             "existing" => ClusterState::Existing,
             _ => ClusterState::New,
         },
+        join: s.urls("join"),
         initial_cluster_token: s.text("initial-cluster-token"),
         strict_reconfig_check: s.bool("strict-reconfig-check"),
         max_learners: count(s, "max-learners")?,

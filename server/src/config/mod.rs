@@ -70,6 +70,8 @@ pub struct Config {
     /// As given; see [`Config::founding_cluster`] and [`Config::joining_cluster`].
     pub initial_cluster: String,
     pub initial_cluster_state: ClusterState,
+    /// Peer URLs of a cluster to join without naming all its members. Empty for none.
+    pub join: Vec<ListenUrl>,
     pub initial_cluster_token: String,
     pub strict_reconfig_check: bool,
     pub max_learners: usize,

@@ -1,34 +1,106 @@
-//! The way to the other members. A cluster of one has none: every call says that the peer can't be reached.
+//! Raft's messages to the other members: openraft's calls as messages of the peer protocol.
+//!
+//! Knows nothing of addresses and connections; a peer that has gone silent is given up here, so that a connection on
+//! which nothing arrives any more is not waited for.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
-use openraft::{AnyError, EmptyNode};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use keepstone_proto::keepstonepb::{peer_answer, peer_message};
+use keepstone_state::MemberId;
+use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, EmptyNode, OptionalSend};
+use prost::Message;
 
 use super::state_machine::SnapshotHandle;
 use super::types::{TypeConfig, Vote};
+use crate::cluster::Leadership;
+use crate::peer::{PeerError, Transport, wire};
 
-pub struct Peers;
+/// How long entries that were sent may go unanswered. Long enough for a slow disk; a dead connection is found sooner by
+/// whoever keeps it.
+const SILENCE: Duration = Duration::from_secs(5);
+
+type Failure = RPCError<TypeConfig>;
+
+/// The way to the others.
+#[derive(Clone)]
+pub struct Peers {
+    id: u64,
+    transport: Arc<dyn Transport>,
+    leadership: Leadership,
+}
+
+impl Peers {
+    /// Every answer is told to `leadership`.
+    pub fn new(id: MemberId, transport: Arc<dyn Transport>, leadership: Leadership) -> Self {
+        Self { id: id.0, transport, leadership }
+    }
+}
 
 /// One peer.
 pub struct Peer {
     id: u64,
-}
-
-impl Peer {
-    fn unreachable(&self) -> Unreachable<TypeConfig> {
-        Unreachable::new(&AnyError::error(format!("no connection to member {:x}", self.id)))
-    }
+    target: u64,
+    transport: Arc<dyn Transport>,
+    leadership: Leadership,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Peer {
-        Peer { id: target }
+        Peer { id: self.id, target, transport: self.transport.clone(), leadership: self.leadership.clone() }
     }
+}
+
+fn malformed(error: std::io::Error) -> Failure {
+    RPCError::Network(NetworkError::new(&error))
+}
+
+impl Peer {
+    fn failure(&self, error: PeerError, action: RPCTypes, timeout: Duration) -> Failure {
+        match error {
+            PeerError::Timeout { .. } => {
+                RPCError::Timeout(Timeout { action, id: self.id, target: self.target, timeout })
+            }
+            PeerError::NotSent { .. }
+            | PeerError::Unreachable { .. }
+            | PeerError::Refused { .. }
+            | PeerError::Removed { .. } => RPCError::Unreachable(Unreachable::new(&AnyError::new(&error))),
+            PeerError::Failed { .. } => RPCError::Network(NetworkError::new(&AnyError::new(&error))),
+        }
+    }
+
+    async fn call(
+        &self,
+        message: peer_message::Kind,
+        action: RPCTypes,
+        option: &RPCOption,
+    ) -> Result<peer_answer::Kind, Failure> {
+        let limit = option.soft_ttl();
+        let to = MemberId(self.target);
+        let answer = tokio::time::timeout(limit, self.transport.call(to, wire::message(message))).await;
+        let answer = answer.unwrap_or(Err(PeerError::Timeout { to }));
+        let answer = answer.map_err(|error| self.failure(error, action, limit))?;
+        self.leadership.heard(to);
+        wire::read_answer(answer).map_err(malformed)
+    }
+}
+
+fn unexpected() -> Failure {
+    malformed(super::codec::corrupt("answer of a peer: it answers something else"))
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
@@ -36,26 +108,77 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     async fn append_entries(
         &mut self,
-        _rpc: AppendEntriesRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(self.unreachable()))
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, Failure> {
+        let message = peer_message::Kind::Append(wire::put_append(&rpc));
+        match self.call(message, RPCTypes::AppendEntries, &option).await? {
+            peer_answer::Kind::Append(answer) => wire::take_append_answer(&answer).map_err(malformed),
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Failure>>, Failure>>
+    where
+        S: futures_util::Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let to = MemberId(self.target);
+            let sent = Arc::new(AtomicU64::new(0));
+            let counter = sent.clone();
+            let messages = input.map(move |request| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                Bytes::from(wire::put_append(&request).encode_to_vec())
+            });
+            let limit = option.soft_ttl().max(SILENCE);
+            let replicating = self.transport.replicate(to, messages.boxed());
+            let answers = tokio::time::timeout(limit, replicating).await.unwrap_or(Err(PeerError::Timeout { to }));
+            let answers = answers.map_err(|error| self.failure(error, RPCTypes::AppendEntries, limit))?;
+            let this = &*self;
+            let state = Some((answers, 0));
+            let outcomes = stream::unfold(state, move |state| {
+                let sent = sent.clone();
+                async move {
+                    let (mut answers, answered) = state?;
+                    let outcome = match next_within(&mut answers, &sent, answered, limit).await? {
+                        Ok(bytes) => {
+                            this.leadership.heard(to);
+                            wire::take_stream_answer(bytes).map_err(malformed)
+                        }
+                        Err(Silent) => Err(this.failure(PeerError::Timeout { to }, RPCTypes::AppendEntries, limit)),
+                    };
+                    let next = matches!(outcome, Ok(Ok(_))).then_some((answers, answered + 1));
+                    Some((outcome, next))
+                }
+            });
+            Ok(outcomes.boxed())
+        })
     }
 
     async fn vote(
         &mut self,
-        _rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(self.unreachable()))
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Failure> {
+        match self.call(peer_message::Kind::Vote(wire::put_vote(&rpc)), RPCTypes::Vote, &option).await? {
+            peer_answer::Kind::Vote(answer) => wire::take_vote_answer(&answer).map_err(malformed),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn pre_vote(
         &mut self,
-        _rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(self.unreachable()))
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Failure> {
+        match self.call(peer_message::Kind::PreVote(wire::put_vote(&rpc)), RPCTypes::Vote, &option).await? {
+            peer_answer::Kind::Vote(answer) => wire::take_vote_answer(&answer).map_err(malformed),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn full_snapshot(
@@ -65,6 +188,47 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(StreamingError::Unreachable(self.unreachable()))
+        let why = AnyError::error("snapshots are not sent yet");
+        Err(StreamingError::Unreachable(Unreachable::new(&why)))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, Failure> {
+        let message = peer_message::Kind::TransferLeader(wire::put_transfer(&request));
+        match self.call(message, RPCTypes::TransferLeader, &option).await? {
+            peer_answer::Kind::TransferLeader(answer) if answer.accepted => Ok(Ok(())),
+            peer_answer::Kind::TransferLeader(answer) => {
+                Err(RPCError::Network(NetworkError::from_string(answer.why_not)))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+/// Something was sent, and nothing came back for too long.
+struct Silent;
+
+/// The next answer. `None` when the stream has ended; as long as nothing is owed, it may take any time.
+async fn next_within(
+    answers: &mut crate::peer::Answers,
+    sent: &AtomicU64,
+    answered: u64,
+    limit: Duration,
+) -> Option<Result<Bytes, Silent>> {
+    loop {
+        let owed = sent.load(Ordering::Relaxed) > answered;
+        match tokio::time::timeout(limit, answers.next()).await {
+            Ok(Some(Ok(bytes))) => return Some(Ok(bytes)),
+            Ok(Some(Err(error))) => {
+                tracing::debug!(%error, "a stream of log entries broke off");
+                return Some(Err(Silent));
+            }
+            Ok(None) => return None,
+            Err(_) if owed => return Some(Err(Silent)),
+            Err(_) => {}
+        }
     }
 }

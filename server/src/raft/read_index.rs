@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keepstone_state::Error;
+use keepstone_proto::keepstonepb::{ReadIndex as Ask, peer_answer, peer_message};
+use keepstone_state::{Error, MemberId};
 use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::error::{LinearizableReadError, RaftError};
@@ -14,10 +15,15 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::types::Raft;
+use crate::cluster::Leadership;
 use crate::lanes;
+use crate::peer::{Transport, wire};
 
 /// How long a refused confirmation rests when nothing changes.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// How long a leader may take to confirm that it is one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 type Outcome = Result<(), Error>;
 
@@ -69,14 +75,14 @@ pub struct Confirmer {
 
 impl Confirmer {
     /// Runs until its thread stops.
-    pub async fn run(self, raft: Raft) {
+    pub async fn run(self, asker: Asker) {
         let slot = &self.slots[self.number];
         loop {
             slot.arrived.notified().await;
             // Whatever else this thread is about to read shares the round.
             tokio::task::yield_now().await;
             let mut waiting = std::mem::take(&mut *slot.waiting.lock());
-            let outcome = confirm(&raft, &mut waiting).await;
+            let outcome = confirm(&asker, &mut waiting).await;
             for waiter in waiting {
                 // A reader that has gone needs no answer.
                 let _ = waiter.send(outcome);
@@ -87,20 +93,58 @@ impl Confirmer {
 
 /// Asks anew, with a request of its own each time, until leadership is confirmed: as in etcd a read waits for a leader,
 /// and its own timeout ends the wait.
-async fn confirm(raft: &Raft, waiting: &mut Vec<oneshot::Sender<Outcome>>) -> Outcome {
-    let mut changes = raft.metrics();
+async fn confirm(asker: &Asker, waiting: &mut Vec<oneshot::Sender<Outcome>>) -> Outcome {
+    let mut views = asker.leadership.watch();
     loop {
-        match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => return Ok(()),
-            Err(RaftError::Fatal(_)) => return Err(Error::Stopped),
+        views.borrow_and_update();
+        let confirmed = match asker.leadership.leader() {
+            Some(leader) if leader != asker.me => asker.ask(leader).await?,
+            // A leader that can't tell yet is asked all the same: what counts is the answer.
+            _ => asker.confirm_here().await?,
+        };
+        if confirmed {
+            return Ok(());
+        }
+        waiting.retain(|waiter| !waiter.is_closed());
+        if tokio::time::timeout(RETRY, views.changed()).await.is_ok_and(|changed| changed.is_err()) {
+            return Err(Error::Stopped);
+        }
+    }
+}
+
+/// How a confirmation is got: from this member's own Raft while it leads, else from the leader.
+#[derive(Clone)]
+pub struct Asker {
+    pub me: MemberId,
+    pub raft: Raft,
+    pub leadership: Leadership,
+    pub transport: Arc<dyn Transport>,
+}
+
+impl Asker {
+    async fn confirm_here(&self) -> Result<bool, Error> {
+        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+            Ok(_) => Ok(true),
+            Err(RaftError::Fatal(_)) => Err(Error::Stopped),
             Err(RaftError::APIError(
                 LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
-            )) => {
-                waiting.retain(|waiter| !waiter.is_closed());
-                if tokio::time::timeout(RETRY, changes.changed()).await.is_ok_and(|changed| changed.is_err()) {
-                    return Err(Error::Stopped);
-                }
-            }
+            )) => Ok(false),
         }
+    }
+
+    /// Asks the leader how far this member has to have applied, and waits for that.
+    async fn ask(&self, leader: MemberId) -> Result<bool, Error> {
+        let message = wire::message(peer_message::Kind::ReadIndex(Ask {}));
+        let asking = tokio::time::timeout(PATIENCE, self.transport.call(leader, message)).await;
+        let Ok(Ok(Ok(peer_answer::Kind::ReadIndex(answer)))) = asking.map(|answer| answer.map(wire::read_answer))
+        else {
+            return Ok(false);
+        };
+        let Some(index) = answer.index else { return Ok(false) };
+        let mut applied = self.raft.data_metrics();
+        while applied.borrow_watched().last_applied.as_ref().is_none_or(|id| id.index() < index) {
+            applied.changed().await.map_err(|_| Error::Stopped)?;
+        }
+        Ok(true)
     }
 }

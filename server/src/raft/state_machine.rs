@@ -66,20 +66,27 @@ impl StateMachine {
                 }
                 Payload::Membership(membership) => {
                     self.applied.membership = StoredMembership::new(Some(log_id), membership.clone());
+                    self.core.raft_members_are(&self.applied);
                     Vec::new()
                 }
                 Payload::Blank => Vec::new(),
             };
             replies.iter().flatten().for_each(|reply| tally.add(reply));
             self.applied.log_id = Some(log_id);
-            answers.push((responder, Replies(replies)));
+            let elsewhere = match entry.payload {
+                Payload::Normal(proposal) if responder.is_none() => Some(proposal),
+                _ => None,
+            };
+            answers.push((responder, elsewhere, Replies(replies)));
         }
         tally.report(&self.core.metrics.mvcc, &effects);
         self.core.publish(&state, effects, &self.applied);
         drop(state);
-        for (responder, replies) in answers {
-            if let Some(responder) = responder {
-                responder.send(replies);
+        for (responder, elsewhere, replies) in answers {
+            match (responder, elsewhere) {
+                (Some(responder), _) => responder.send(replies),
+                (None, Some(proposal)) => self.core.awaiting.settle(&proposal, replies.0),
+                (None, None) => {}
             }
         }
         Ok(())

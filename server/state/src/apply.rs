@@ -36,11 +36,14 @@ impl State {
     pub fn apply(
         &mut self,
         _index: u64,
-        _term: u64,
+        term: u64,
         request: &InternalRaftRequest,
         records: &dyn Records,
         effects: &mut Effects,
     ) -> Result<Result<Reply, Error>, RecordError> {
+        if request.only_in_term != 0 && request.only_in_term != term {
+            return Ok(Err(Error::LeaderChanged));
+        }
         if let Err(error) = self.admit(request) {
             return Ok(Err(error));
         }
@@ -248,6 +251,7 @@ impl State {
         } else {
             return Ok(None);
         };
+        effects.members = true;
         Ok(Some(reply))
     }
 

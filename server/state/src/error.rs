@@ -226,6 +226,11 @@ impl Error {
         Self::ClusterInitialized,
     ];
 
+    /// The error with this text, as another member has sent it.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|error| error.to_string() == text)
+    }
+
     /// The code that goes with the text on the wire.
     ///
     /// [`Error::MemberNotEnoughStarted`] and [`Error::TooManyRequests`] are declared with other codes in etcd, but

@@ -37,7 +37,7 @@ pub use index::{Scan, Tally};
 pub use keys::Keys;
 pub use kv::MAX_CHANGES;
 pub use lease::{Lease, Leases, MAX_KEYS, MAX_TTL};
-pub use members::Members;
+pub use members::{Members, shown};
 pub use range::{Fetch, Plan};
 pub use reply::Reply;
 pub use restore::{Restore, RestoreError};

@@ -80,7 +80,7 @@ impl Members {
 
     /// The rows as clients see them.
     pub fn list(&self) -> Vec<etcdserverpb::Member> {
-        self.iter().map(shown).collect()
+        self.iter().cloned().map(shown).collect()
     }
 
     /// Whether a member may be added. The bound on learners is a setting of the proposer; apply asks without it, so
@@ -137,7 +137,7 @@ impl Members {
             client_urls: add.client_urls.clone(),
             is_learner: add.is_learner,
         };
-        let answer = shown(&member);
+        let answer = shown(member.clone());
         self.save(member, effects);
         Ok(answer)
     }
@@ -251,12 +251,8 @@ impl Members {
     }
 }
 
-fn shown(member: &Member) -> etcdserverpb::Member {
-    etcdserverpb::Member {
-        id: member.id,
-        name: member.name.clone(),
-        peer_urls: member.peer_urls.clone(),
-        client_urls: member.client_urls.clone(),
-        is_learner: member.is_learner,
-    }
+/// A row as clients see it.
+pub fn shown(member: Member) -> etcdserverpb::Member {
+    let Member { id, name, peer_urls, client_urls, is_learner } = member;
+    etcdserverpb::Member { id, name, peer_urls, client_urls, is_learner }
 }

@@ -75,6 +75,8 @@ pub struct Effects {
     pub tables: Vec<TableWrite>,
     /// For the leader's clock, which would have to look through all leases otherwise.
     pub leases: Vec<LeaseChange>,
+    /// Whether the member table, or anything else that is kept with it, changed.
+    pub members: bool,
 }
 
 /// What became of a lease.

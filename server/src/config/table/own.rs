@@ -27,5 +27,11 @@ pub(super) const FLAGS: &[Flag] = &[
         "false",
         "Don't compare a client's certificate with its address on --listen-metrics-urls; etcd has it in the file only.",
     ),
+    own(
+        "join",
+        Kind::Urls,
+        "",
+        "Peer URLs of members of a cluster to join, in place of --initial-cluster; this member's peer URLs have been added there. Ignored once the member has data.",
+    ),
     own("value-cache-bytes", Kind::Uint, "134217728", "Bytes of recently used values kept in memory."),
 ];

@@ -1,0 +1,218 @@
+//! Adding, removing and promoting members: etcd's checks, on what the leader knows, and then the log.
+//!
+//! A follower sends the call to its leader. The answer comes when the table has it; a removal and a promotion also wait
+//! until Raft has followed, because that is what their caller relies on.
+
+use std::time::Duration;
+
+use keepstone_proto::etcdserverpb::InternalRaftRequest;
+use keepstone_proto::keepstonepb::cluster_call::Kind;
+use keepstone_proto::keepstonepb::{ClusterCall, ClusterCallAnswer, Member, MemberAdd, peer_answer, peer_message};
+use keepstone_state::{Error, MemberId};
+use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::time::Instant;
+
+use super::reconcile;
+use crate::api::context::Context;
+use crate::peer::wire;
+
+/// How long a voter must have been in contact to count as active, as in etcd.
+const HEALTHY_FOR: Duration = Duration::from_secs(5);
+/// How often it is looked whether Raft has followed.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A learner may be promoted when it has this part of the leader's log, in percent, as in etcd.
+const READY_PERCENT: u64 = 90;
+
+/// Carries out a call of the Cluster service, here or on the leader. Returns the members afterwards.
+///
+/// # Errors
+/// etcd's.
+pub async fn change(ctx: &Context, call: Kind) -> Result<Vec<Member>, Error> {
+    let began = Instant::now();
+    let limit = ctx.config.request_timeout();
+    let attempt = async {
+        loop {
+            let mut views = ctx.leadership.watch();
+            let leader = views.borrow_and_update().leader;
+            match leader {
+                Some(leader) if leader == ctx.core.identity.member_id => match decide(ctx, &call).await {
+                    Err(Error::NotLeader) => {}
+                    decided => return decided,
+                },
+                Some(leader) => match ask(ctx, leader, &call).await {
+                    Err(Error::NotLeader) => {}
+                    answered => return answered,
+                },
+                None => {}
+            }
+            // The next leader, or the same one once it can tell that it is.
+            drop(tokio::time::timeout(LOOK_EVERY * 5, views.changed()).await);
+        }
+    };
+    tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| Err(ctx.leadership.timeout(began)))
+}
+
+async fn ask(ctx: &Context, leader: MemberId, call: &Kind) -> Result<Vec<Member>, Error> {
+    let message = peer_message::Kind::ClusterCall(ClusterCall { kind: Some(call.clone()) });
+    let answer = ctx.transport.call(leader, wire::message(message)).await;
+    match answer.map(wire::read_answer) {
+        Ok(Ok(peer_answer::Kind::ClusterCall(answer))) if answer.error.is_empty() => Ok(answer.members),
+        Ok(Ok(peer_answer::Kind::ClusterCall(answer))) => {
+            Err(Error::from_text(&answer.error).unwrap_or(Error::Timeout))
+        }
+        // Whether it took place is not known: the caller may look, and ask again.
+        Ok(_) | Err(_) => Err(Error::TimeoutDueToConnectionLost),
+    }
+}
+
+/// The leader's side of [`change`].
+pub async fn answer(ctx: &Context, call: ClusterCall) -> ClusterCallAnswer {
+    let Some(kind) = call.kind else {
+        return ClusterCallAnswer { error: Error::NotCapable.to_string(), ..Default::default() };
+    };
+    match decide(ctx, &kind).await {
+        Ok(members) => ClusterCallAnswer { members, ..Default::default() },
+        Err(error) => ClusterCallAnswer { error: error.to_string(), ..Default::default() },
+    }
+}
+
+async fn decide(ctx: &Context, call: &Kind) -> Result<Vec<Member>, Error> {
+    if !ctx.leadership.leads() {
+        return Err(Error::NotLeader);
+    }
+    // What earlier leaders decided has to be in the table.
+    ctx.reads.wait().await?;
+    match call {
+        Kind::Add(add) => {
+            check_add(ctx, add)?;
+            propose(ctx, InternalRaftRequest { member_add: Some(add.clone()), ..Default::default() }).await?;
+        }
+        Kind::Remove(remove) => {
+            check_remove(ctx, MemberId(remove.id))?;
+            propose(ctx, InternalRaftRequest { member_remove: Some(*remove), ..Default::default() }).await?;
+            followed(ctx, MemberId(remove.id), Followed::Gone).await;
+        }
+        Kind::Promote(promote) => {
+            check_promote(ctx, MemberId(promote.id))?;
+            propose(ctx, InternalRaftRequest { member_promote: Some(*promote), ..Default::default() }).await?;
+            followed(ctx, MemberId(promote.id), Followed::Votes).await;
+        }
+    }
+    Ok(ctx.core.state.read().members().iter().cloned().collect())
+}
+
+async fn propose(ctx: &Context, request: InternalRaftRequest) -> Result<(), Error> {
+    ctx.proposer.propose(request).await.map(drop)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Followed {
+    Gone,
+    Votes,
+}
+
+/// Waits until Raft's membership has followed the table, or this member leads no longer: the next leader goes on then.
+async fn followed(ctx: &Context, id: MemberId, goal: Followed) {
+    while ctx.leadership.leads() {
+        let s = reconcile::situation(ctx);
+        let reached = match goal {
+            Followed::Gone => !s.voters.contains(&id) && !s.learners.contains(&id),
+            Followed::Votes => s.voters.contains(&id),
+        };
+        if reached && !s.joint {
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Visible voters and how many of them have started, leaving one out.
+fn started(ctx: &Context, except: Option<MemberId>) -> (usize, usize) {
+    let state = ctx.core.state.read();
+    let voters = state.members().iter().filter(|member| !member.is_learner && Some(MemberId(member.id)) != except);
+    voters.fold((0, 0), |(all, started), member| (all + 1, started + usize::from(!member.name.is_empty())))
+}
+
+/// Visible voters that this member has been in contact with for long enough, itself included.
+fn healthy(ctx: &Context) -> (usize, usize) {
+    let me = ctx.core.identity.member_id;
+    let state = ctx.core.state.read();
+    let voters = state.members().iter().filter(|member| !member.is_learner).map(|member| MemberId(member.id));
+    voters.fold((0, 0), |(all, healthy), id| {
+        let long = ctx.leadership.contact_since(id).is_some_and(|since| since.elapsed() >= HEALTHY_FOR);
+        (all + 1, healthy + usize::from(id == me || long))
+    })
+}
+
+fn quorum(voters: usize) -> usize {
+    voters / 2 + 1
+}
+
+fn check_add(ctx: &Context, add: &MemberAdd) -> Result<(), Error> {
+    ctx.core.state.read().members().check_add(add, ctx.config.max_learners)?;
+    if !ctx.config.strict_reconfig_check {
+        return Ok(());
+    }
+    let (all, started) = started(ctx, None);
+    // Growing from one to two, a quorum of the new cluster lacks a started member: there is no other way out of one.
+    let from_one = started == 1 && all == 1;
+    if !add.is_learner && !from_one && started < quorum(all + 1) {
+        return Err(Error::MemberNotEnoughStarted);
+    }
+    let (all, healthy) = healthy(ctx);
+    if healthy < all { Err(Error::Unhealthy) } else { Ok(()) }
+}
+
+fn check_remove(ctx: &Context, id: MemberId) -> Result<(), Error> {
+    let learner = {
+        let state = ctx.core.state.read();
+        if state.members().is_removed(id) {
+            return Err(Error::MemberNotFound);
+        }
+        state.members().get(id).ok_or(Error::MemberNotFound)?.is_learner
+    };
+    let s = reconcile::situation(ctx);
+    // Whatever the settings: somebody has to be left who has the data.
+    let heirs = s.voters.iter().filter(|voter| **voter != id && s.caught_up.contains(voter));
+    if s.voters.contains(&id) && heirs.count() == 0 {
+        return Err(Error::MemberNotEnoughStarted);
+    }
+    if !ctx.config.strict_reconfig_check || learner {
+        return Ok(());
+    }
+    let (all, started) = started(ctx, Some(id));
+    if all == 0 || started < quorum(all) {
+        return Err(Error::MemberNotEnoughStarted);
+    }
+    // One that is down is no part of the quorum that works.
+    if id != ctx.core.identity.member_id && ctx.leadership.contact_since(id).is_none() {
+        return Ok(());
+    }
+    let (all, healthy) = healthy(ctx);
+    if healthy.saturating_sub(1) < quorum(all - 1) { Err(Error::Unhealthy) } else { Ok(()) }
+}
+
+fn check_promote(ctx: &Context, id: MemberId) -> Result<(), Error> {
+    {
+        let state = ctx.core.state.read();
+        let member = state.members().get(id).ok_or(Error::MemberNotFound)?;
+        if !member.is_learner {
+            return Err(Error::MemberNotLearner);
+        }
+    }
+    if !is_ready(ctx, id) {
+        return Err(Error::LearnerNotReady);
+    }
+    // The learner counts as one that has started.
+    let (all, started) = started(ctx, None);
+    let enough = !ctx.config.strict_reconfig_check || started + 1 >= quorum(all + 1);
+    if enough { Ok(()) } else { Err(Error::MemberNotEnoughStarted) }
+}
+
+fn is_ready(ctx: &Context, id: MemberId) -> bool {
+    let metrics = ctx.raft.metrics();
+    let now = metrics.borrow_watched();
+    let last = now.last_log_index.unwrap_or(0);
+    let matched = now.replication.as_ref().and_then(|all| all.get(&id.0)).and_then(|m| m.as_ref()).map(|m| m.index());
+    matched.is_some_and(|matched| matched * 100 >= last * READY_PERCENT)
+}
