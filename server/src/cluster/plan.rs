@@ -44,6 +44,10 @@ pub enum Step {
 
 /// The next step; `None` when there is nothing to do, or nothing that can be done now.
 pub fn next(s: &Situation) -> Option<Step> {
+    // Before the founding entry there is no table to follow.
+    if s.table.is_empty() {
+        return None;
+    }
     if s.joint {
         return Some(Step::Finish);
     }
@@ -94,6 +98,11 @@ mod tests {
     #[test]
     fn nothing_is_done_where_nothing_differs() {
         assert_eq!(next(&three()), None);
+    }
+
+    #[test]
+    fn founders_stay_until_there_is_a_table() {
+        assert_eq!(next(&Situation { table: Vec::new(), ..three() }), None);
     }
 
     #[test]

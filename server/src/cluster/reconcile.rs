@@ -87,6 +87,11 @@ pub fn differs(ctx: &Context) -> bool {
 
 /// Takes the next step; whether there was one.
 async fn step(ctx: &Context) -> bool {
+    // Raft's membership is known from the log at once, the table only once it is applied: a new leader whose table is
+    // behind would take back what the last one has done.
+    if ctx.reads.wait().await.is_err() {
+        return true;
+    }
     let Some(step) = plan::next(&situation(ctx)) else { return false };
     tracing::info!(?step, "changing Raft's membership");
     let ids = |id: MemberId| BTreeSet::from([id.0]);
