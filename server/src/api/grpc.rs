@@ -10,13 +10,16 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
+use keepstone_state::Error;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tower_service::Service;
 
+use super::error::status;
 use super::until_stop::{self, UntilStop};
+use crate::cluster::Leadership;
 use crate::metrics::{GrpcMethod, GrpcMethods, Kind};
 
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
@@ -29,12 +32,14 @@ pub struct Grpc {
     stopping: watch::Receiver<bool>,
     /// A service whose calls are no client's.
     uncounted: Option<&'static str>,
+    /// Asked for clients that want no answer from a member without a leader.
+    leadership: Option<Leadership>,
 }
 
 impl Grpc {
     /// `stopping` turns true when the member is about to stop.
     pub fn new(methods: GrpcMethods, stopping: watch::Receiver<bool>) -> Self {
-        Self { services: HashMap::new(), methods, stopping, uncounted: None }
+        Self { services: HashMap::new(), methods, stopping, uncounted: None, leadership: None }
     }
 
     /// Adds a generated server.
@@ -54,6 +59,13 @@ impl Grpc {
             Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
         };
         self.services.insert(S::NAME, Box::new(call));
+        self
+    }
+
+    /// Calls that want a leader are refused or ended while there is none.
+    #[must_use]
+    pub fn with_leadership(mut self, leadership: Leadership) -> Self {
+        self.leadership = Some(leadership);
         self
     }
 
@@ -88,6 +100,12 @@ impl Grpc {
         };
         let endless = counters.kind != Kind::Unary && until_stop::is_endless(path);
         let began = counters.started();
+        let leadership = self.leadership.as_ref().filter(|_| wants_leader(request.headers()));
+        if leadership.is_some_and(|leadership| leadership.leader().is_none()) {
+            let refused = status(&Error::NoLeader);
+            counters.handled_since(refused.code(), began);
+            return refused.into_http();
+        }
         let mut response = call(request).await;
         if let Some(status) = too_large_as_go_says(response.headers()) {
             response = status.into_http();
@@ -99,11 +117,17 @@ impl Grpc {
                 response
             }
             None => response.map(|body| {
-                let body = if endless { Body::new(UntilStop::new(body, self.stopping.clone())) } else { body };
+                let leader = leadership.map(Leadership::watch);
+                let body = if endless { Body::new(UntilStop::new(body, self.stopping.clone(), leader)) } else { body };
                 Body::new(Counted { body, counters: Some((counters.clone(), began)) })
             }),
         }
     }
+}
+
+/// Whether a client asked for a leader: clientv3's `WithRequireLeader`.
+fn wants_leader(headers: &HeaderMap) -> bool {
+    headers.get("hasleader").is_some_and(|value| value.as_bytes() == b"true")
 }
 
 /// tonic refuses a message over the limit as `OutOfRange` in its own words; clients know grpc-go's

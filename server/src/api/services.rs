@@ -95,6 +95,7 @@ fn grpc(ctx: &Arc<Context>) -> Grpc {
         };
     }
     Grpc::new(ctx.core.metrics.grpc.clone(), ctx.core.stopping())
+        .with_leadership(ctx.leadership.clone())
         .with(server!(KvServer, KvService))
         .with(server!(WatchServer, WatchService))
         .with(server!(LeaseServer, LeaseService))

@@ -1,5 +1,5 @@
-//! Calls that never end by themselves end when the member stops. A client that sees such an end goes on at another
-//! member, or at this one when it is back.
+//! Calls that never end by themselves end when the member stops, and those of a client that asked for it when the leader
+//! is lost. A client that sees such an end goes on at another member, or at this one when it is back.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,6 +13,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::error::status;
+use crate::cluster::leadership::View;
 
 /// Calls whose answers end only when the client or the member has had enough.
 const ENDLESS: [&str; 4] = [
@@ -35,12 +36,28 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
 /// An answer that ends with the member: what is ready still goes out, then the call is over.
 pub struct UntilStop {
     body: Option<Body>,
-    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ended: Pin<Box<dyn Future<Output = Error> + Send>>,
 }
 
 impl UntilStop {
-    pub fn new(body: Body, mut stopping: watch::Receiver<bool>) -> Self {
-        Self { body: Some(body), stopped: Box::pin(async move { stopped(&mut stopping).await }) }
+    /// `leader`, if given, ends the answer as soon as there is no leader.
+    pub fn new(body: Body, mut stopping: watch::Receiver<bool>, leader: Option<watch::Receiver<View>>) -> Self {
+        let ended = async move {
+            tokio::select! {
+                biased;
+                () = stopped(&mut stopping) => Error::Stopped,
+                () = lost(leader) => Error::NoLeader,
+            }
+        };
+        Self { body: Some(body), ended: Box::pin(ended) }
+    }
+}
+
+/// Returns once there is no leader; never if nobody asked.
+async fn lost(leader: Option<watch::Receiver<View>>) {
+    match leader {
+        Some(mut views) => drop(views.wait_for(|view| view.leader.is_none()).await),
+        None => std::future::pending().await,
     }
 }
 
@@ -51,12 +68,13 @@ impl http_body::Body for UntilStop {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(cx);
-        if polled.is_ready() || self.stopped.as_mut().poll(cx).is_pending() {
+        if polled.is_ready() {
             return polled;
         }
+        let Poll::Ready(why) = self.ended.as_mut().poll(cx) else { return polled };
         self.body = None;
         let mut trailers = HeaderMap::new();
-        Poll::Ready(Some(status(&Error::Stopped).add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+        Poll::Ready(Some(status(&why).add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -79,7 +97,7 @@ mod tests {
         let stop = watch::Sender::new(false);
         let (events, sent) = tokio::sync::mpsc::unbounded_channel::<Result<Frame<Bytes>, Status>>();
         let stream = tokio_stream::wrappers::UnboundedReceiverStream::new(sent);
-        let mut body = UntilStop::new(Body::new(StreamBody::new(stream)), stop.subscribe());
+        let mut body = UntilStop::new(Body::new(StreamBody::new(stream)), stop.subscribe(), None);
         let send = |text| drop(events.send(Ok(Frame::data(Bytes::from_static(text)))));
         send(b"one");
         assert_eq!(body.frame().await.and_then(|frame| frame.ok()?.into_data().ok()), Some(Bytes::from_static(b"one")));
@@ -91,5 +109,18 @@ mod tests {
         assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, "etcdserver: server stopped"));
         assert!(body.frame().await.is_none());
         assert!(events.is_closed(), "whoever makes the answers has to hear of the end");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_wants_a_leader_ends_when_there_is_none() {
+        let leader = watch::Sender::new(View { leader: Some(keepstone_state::MemberId(1)), term: 1 });
+        let stop = watch::Sender::new(false);
+        let stream = tokio_stream::pending::<Result<Frame<Bytes>, Status>>();
+        let body = Body::new(StreamBody::new(stream));
+        let mut body = UntilStop::new(body, stop.subscribe(), Some(leader.subscribe()));
+        leader.send_replace(View { leader: None, term: 1 });
+        let end = body.frame().await.expect("an end").expect("no error").into_trailers().expect("trailers");
+        let status = Status::from_header_map(&end).expect("a status");
+        assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, "etcdserver: no leader"));
     }
 }
