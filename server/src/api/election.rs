@@ -22,6 +22,7 @@ use super::context::Context;
 use super::kv::unexpected;
 use super::lock::recipe::{self, Recipes};
 use super::lock::{InQueue, delete};
+use super::watch::Responses;
 
 /// Leaders that an observer was not sent yet.
 const LEADERS_AHEAD: usize = 4;
@@ -131,7 +132,7 @@ async fn observe(recipes: &Recipes, prefix: &[u8], leaders: &Leaders) -> Option<
 }
 
 /// Watch responses until one says that the watch is over.
-async fn next(responses: &mut ReceiverStream<Result<WatchResponse, Status>>) -> Option<WatchResponse> {
+async fn next(responses: &mut Responses) -> Option<WatchResponse> {
     let response = responses.next().await?.ok()?;
     (!response.canceled).then_some(response)
 }

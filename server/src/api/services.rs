@@ -10,7 +10,6 @@ use keepstone_proto::etcdserverpb::cluster_server::ClusterServer;
 use keepstone_proto::etcdserverpb::kv_server::KvServer;
 use keepstone_proto::etcdserverpb::lease_server::LeaseServer;
 use keepstone_proto::etcdserverpb::maintenance_server::MaintenanceServer;
-use keepstone_proto::etcdserverpb::watch_server::WatchServer;
 use keepstone_proto::keepstonepb::peer_server::PeerServer;
 use keepstone_proto::v3electionpb::election_server::ElectionServer;
 use keepstone_proto::v3lockpb::lock_server::LockServer;
@@ -28,7 +27,7 @@ use super::kv::KvService;
 use super::lease::LeaseService;
 use super::lock::LockService;
 use super::maintenance::MaintenanceService;
-use super::watch::{GRPC_OVERHEAD_BYTES, WatchService};
+use super::watch::{GRPC_OVERHEAD_BYTES, WatchDoor, WatchService};
 use super::{gateway, http};
 use crate::metrics::Metrics;
 use crate::peer::MAX_MESSAGE_BYTES;
@@ -97,7 +96,7 @@ fn grpc(ctx: &Arc<Context>) -> Grpc {
     Grpc::new(ctx.core.metrics.grpc.clone(), ctx.core.stopping())
         .with_leadership(ctx.leadership.clone())
         .with(server!(KvServer, KvService))
-        .with(server!(WatchServer, WatchService))
+        .with(WatchDoor::new(WatchService::new(ctx.clone()), limit))
         .with(server!(LeaseServer, LeaseService))
         .with(server!(ClusterServer, ClusterService))
         .with(server!(MaintenanceServer, MaintenanceService))

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use keepstone_proto::{Event, KeyValue};
 use keepstone_state::{Record, RecordError, Records, Revision};
 
-use super::local::{Lagging, Spec};
 use super::matcher::Matcher;
 use super::ring::event_of;
+use super::watcher::{Lagging, Spec};
 use crate::core::Core;
 
 /// One step ends after so many revisions or bytes of matching events, at a revision's edge.

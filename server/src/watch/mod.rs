@@ -1,19 +1,25 @@
 //! Watchers: cursors into one shared log of events. Events flow in from the state machine shell and out through
 //! `api::watch`; nothing here changes state.
 
+mod aside;
+mod encode;
 mod history;
 mod local;
 mod matcher;
 mod ring;
 mod stream;
+mod table;
+mod watcher;
 
 use std::sync::Arc;
 
 use keepstone_state::Record;
 
-pub use local::{Counts, Local, Matching};
+pub use encode::first as first_message;
+pub use local::{Local, Matching};
 pub use ring::Ring;
-pub use stream::{Settings, serve};
+pub use stream::{Feeder, Requests, Settings};
+pub use watcher::Counts;
 
 /// The shared log and every thread's watchers.
 #[derive(Debug)]

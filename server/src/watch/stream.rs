@@ -1,33 +1,41 @@
 //! One Watch call: the client's requests in, responses out, in an order that keeps etcd's promises.
 //!
-//! Everything a stream sends is made here, by one task, when the client has room for it. A watcher's responses
-//! follow its `created` in revision order; a progress answer follows all events it vouches for.
+//! There is no task and no queue here: everything is made when the connection asks for it, that is when the client has
+//! room, and then as much as there is. A watcher's responses follow its `created` in revision order; a progress answer
+//! follows all events it vouches for.
 
-use std::collections::VecDeque;
+use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
+use bytes::Bytes;
+use futures_util::Stream;
 use keepstone_proto::Event;
 use keepstone_proto::etcdserverpb::watch_create_request::FilterType;
 use keepstone_proto::etcdserverpb::watch_request::RequestUnion;
 use keepstone_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
-use prost::Message;
-use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
 
-use super::history::{self, HistoryError};
-use super::local::{Local, Owed, Progress, Spec};
+use super::aside::Aside;
+use super::encode::{self, Head};
+use super::history::{self, Batch, HistoryError};
+use super::local::{Local, Next, Watchers};
 use super::matcher::Keys;
 use super::ring::{Change, Run, event_of};
+use super::table::ROOM_KEPT;
+use super::watcher::{Owed, Progress, Spec, Turn};
 use crate::core::Core;
 
-/// Responses of a stream that are made but not yet taken by its connection.
-const RESPONSES_AHEAD: usize = 4;
-/// Answers to requests that may wait; past it no further request is read.
-const WAITING_ANSWERS: usize = 1024;
-/// References turned into one response at most, at a revision's edge.
-const EVENTS_A_RESPONSE: usize = 1000;
+/// A chunk takes no further response from here on. With a small one on top it fits a frame.
+const CHUNK_BYTES: usize = 15 << 10;
+/// Bytes of a response's header, more or less.
+const HEAD_BYTES: usize = 40;
+/// Requests handled before responses get their turn.
+const REQUESTS_A_TURN: usize = 256;
 
 /// Settings of all streams.
 #[derive(Clone, Copy, Debug)]
@@ -38,113 +46,144 @@ pub struct Settings {
     pub fragment_bytes: usize,
 }
 
-type Outgoing = mpsc::Sender<Result<WatchResponse, Status>>;
+/// What the client sends.
+pub type Requests = Pin<Box<dyn Stream<Item = Result<WatchRequest, Status>> + Send>>;
 
-/// Starts serving a stream on the caller's thread; the responses come out of the receiver.
-pub fn serve<S>(
+/// A Watch call, to be polled by its connection.
+pub struct Feeder {
     core: Arc<Core>,
-    local: Arc<Local>,
     settings: Settings,
-    requests: S,
-) -> mpsc::Receiver<Result<WatchResponse, Status>>
-where
-    S: Stream<Item = Result<WatchRequest, Status>> + Send + Unpin + 'static,
-{
-    let (tx, rx) = mpsc::channel(RESPONSES_AHEAD);
-    let (stream, changed) = local.open();
-    let feeder = Feeder {
-        core,
-        local,
-        settings,
-        stream,
-        changed,
-        answers: VecDeque::new(),
-        next_watch: 0,
-        progress_at: None,
-        store_next: false,
-    };
-    tokio::spawn(feeder.run(requests, tx));
-    rx
-}
-
-struct Feeder {
-    core: Arc<Core>,
-    local: Arc<Local>,
-    settings: Settings,
-    stream: u64,
-    changed: Arc<Notify>,
-    answers: VecDeque<WatchResponse>,
+    watchers: Watchers,
+    /// None once the client has sent all it wants to.
+    requests: Option<Requests>,
+    tick: Interval,
+    /// For `requests` and `tick`.
+    aside: Aside,
     next_watch: i64,
     /// A progress request that has to name at least this revision.
     progress_at: Option<i64>,
-    /// Whether it is a lagging watcher's turn.
-    store_next: bool,
-}
-
-impl Drop for Feeder {
-    fn drop(&mut self) {
-        self.local.close(self.stream);
-    }
+    /// What lagging watchers get next. No request is handled meanwhile.
+    reading: Option<JoinHandle<Result<Batch, HistoryError>>>,
+    /// Responses, made and not yet handed out; empty between two polls.
+    out: Vec<u8>,
+    /// How the call ends once `out` is.
+    failed: Option<Status>,
+    head: Head,
+    owed: Vec<Owed>,
+    /// What the last plain response in `out` was made of, and where its events are there.
+    last: Vec<Owed>,
+    last_at: Range<usize>,
+    events: Vec<Event>,
 }
 
 impl Feeder {
-    async fn run<S>(mut self, mut requests: S, out: Outgoing)
-    where
-        S: Stream<Item = Result<WatchRequest, Status>> + Send + Unpin + 'static,
-    {
-        let mut open = true;
-        let mut tick = tokio::time::interval(jittered(self.settings.progress_interval, self.stream));
-        tick.tick().await;
-        loop {
-            let has_output = self.has_output();
-            tokio::select! {
-                request = requests.next(), if open && self.answers.len() < WAITING_ANSWERS => match request {
-                    Some(Ok(request)) => self.handle(request),
-                    // The client's end of sending does not end its watchers; only its going away does.
-                    None => open = false,
-                    // A message that is too large or can't be read ends the call, as it would any other.
-                    Some(Err(error)) => {
-                        drop(out.send(Err(error)).await);
-                        return;
-                    }
-                },
-                permit = out.reserve(), if has_output => match permit {
-                    Ok(permit) => match self.produce().await {
-                        Ok(Some(response)) => permit.send(Ok(response)),
-                        Ok(None) => {}
-                        Err(error) => {
-                            permit.send(Err(error.status()));
-                            return;
-                        }
-                    },
-                    Err(_) => return,
-                },
-                () = self.changed.notified(), if !has_output => {}
-                _ = tick.tick() => self.notify_progress(),
-                () = out.closed() => return,
-            }
+    /// Starts a call on the caller's thread, which `local` has to be of.
+    pub fn new(core: Arc<Core>, local: &Arc<Local>, settings: Settings, requests: Requests) -> Self {
+        let watchers = local.open();
+        let interval = jittered(settings.progress_interval, watchers.number());
+        let mut tick = tokio::time::interval_at(Instant::now() + interval, interval);
+        // A client that has not read for long is not told of each time that it was not told.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            core,
+            settings,
+            watchers,
+            requests: Some(requests),
+            tick,
+            aside: Aside::new(),
+            next_watch: 0,
+            progress_at: None,
+            reading: None,
+            out: Vec::new(),
+            failed: None,
+            head: Head::default(),
+            owed: Vec::new(),
+            last: Vec::new(),
+            last_at: 0..0,
+            events: Vec::new(),
         }
     }
 
-    fn has_output(&self) -> bool {
-        !self.answers.is_empty()
-            || self.local.has_ready(self.stream)
-            || self.local.has_lagging(self.stream)
-            || self.progress_at.is_some_and(|at| self.local.progress(self.stream, at) != Progress::Later)
+    /// The next responses, each a message of the gRPC stream. An error is the call's end.
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
+        if self.failed.is_none()
+            && let Err(status) = self.fill(cx)
+        {
+            self.failed = Some(status);
+        }
+        if !self.out.is_empty() {
+            return Poll::Ready(Ok(Bytes::from(std::mem::take(&mut self.out))));
+        }
+        match self.failed.take() {
+            Some(status) => Poll::Ready(Err(status)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Makes responses until there is a chunk of them, or no more to say; then whoever has some wakes the task.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
+        let mut run = None;
+        self.last.clear();
+        self.last.shrink_to(ROOM_KEPT);
+        loop {
+            if self.reading.is_none() && self.aside.take(cx.waker()) {
+                self.hear()?;
+            }
+            let lagging = loop {
+                if self.out.len() >= CHUNK_BYTES {
+                    return Ok(());
+                }
+                match self.watchers.next(&mut self.owed, cx.waker()) {
+                    Next::Of(turn) => self.respond(turn, &mut run).map_err(|error| error.status())?,
+                    Next::Nothing { lagging } => break lagging,
+                }
+            };
+            if !self.feed_from_store(lagging, cx).map_err(|error| error.status())? {
+                break;
+            }
+        }
+        // While somebody lags it has to wait.
+        if self.reading.is_none() {
+            self.answer_progress();
+        }
+        Ok(())
+    }
+
+    /// Handles what the client has sent, and the time.
+    fn hear(&mut self) -> Result<(), Status> {
+        let waker = self.aside.waker().clone();
+        let mut cx = Context::from_waker(&waker);
+        while self.tick.poll_tick(&mut cx).is_ready() {
+            self.notify_progress();
+        }
+        for _ in 0..REQUESTS_A_TURN {
+            let Some(requests) = &mut self.requests else { break };
+            match requests.as_mut().poll_next(&mut cx) {
+                Poll::Ready(Some(Ok(request))) => self.handle(request),
+                // The client's end of sending does not end its watchers; only its going away does.
+                Poll::Ready(None) => self.requests = None,
+                // A message that is too large or can't be read ends the call, as it would any other.
+                Poll::Ready(Some(Err(error))) => return Err(error),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        if self.requests.is_some() {
+            waker.wake();
+        }
+        Ok(())
     }
 
     fn handle(&mut self, request: WatchRequest) {
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(create),
-            Some(RequestUnion::CancelRequest(cancel)) if self.local.remove(self.stream, cancel.watch_id) => {
-                let header = Some(self.core.header(self.core.revision()));
+            Some(RequestUnion::CancelRequest(cancel)) if self.watchers.remove(cancel.watch_id) => {
                 let watch_id = cancel.watch_id;
-                self.answers.push_back(WatchResponse { header, watch_id, canceled: true, ..Default::default() });
+                self.answer(WatchResponse { watch_id, canceled: true, ..Default::default() }, self.core.revision());
             }
             Some(RequestUnion::ProgressRequest(_)) => {
                 // Whether it is answered at all is decided now: not if nobody watches or somebody lags.
                 let at_least = self.core.revision();
-                if self.local.progress(self.stream, at_least) != Progress::Never {
+                if self.watchers.progress(at_least) != Progress::Never {
                     self.progress_at = Some(at_least);
                 }
             }
@@ -153,33 +192,33 @@ impl Feeder {
         }
     }
 
+    fn answer(&mut self, answer: WatchResponse, revision: i64) {
+        let header = Some(self.core.header(revision));
+        encode::response(&mut self.out, &WatchResponse { header, ..answer });
+    }
+
+    fn refuse(&mut self, reason: &str) {
+        let cancel_reason = reason.to_owned();
+        let refusal =
+            WatchResponse { watch_id: -1, created: true, canceled: true, cancel_reason, ..Default::default() };
+        self.answer(refusal, self.core.revision());
+    }
+
     fn create(&mut self, create: WatchCreateRequest) {
-        let core = self.core.clone();
-        let refuse = |reason: &str| WatchResponse {
-            header: Some(core.header(core.revision())),
-            watch_id: -1,
-            created: true,
-            canceled: true,
-            cancel_reason: reason.to_owned(),
-            ..Default::default()
-        };
         if create.start_revision < 0 {
-            self.answers.push_back(refuse("etcdserver: mvcc: required revision has been compacted"));
-            return;
+            return self.refuse("etcdserver: mvcc: required revision has been compacted");
         }
-        let (no_put, no_delete) = filters(&create.filters);
         let Ok(keys) = Keys::new(create.key, create.range_end) else {
-            self.answers.push_back(refuse("mvcc: watcher range is empty"));
-            return;
+            return self.refuse("mvcc: watcher range is empty");
         };
-        let watch = match create.watch_id {
+        let watch_id = match create.watch_id {
             0 => self.unused_watch(),
-            taken if self.local.has(self.stream, taken) => {
-                self.answers.push_back(refuse("mvcc: duplicate watch ID provided on the WatchStream"));
-                return;
+            taken if self.watchers.has(taken) => {
+                return self.refuse("mvcc: duplicate watch ID provided on the WatchStream");
             }
             chosen => chosen,
         };
+        let (no_put, no_delete) = filters(&create.filters);
         let spec = Spec {
             keys,
             start: create.start_revision,
@@ -189,13 +228,12 @@ impl Feeder {
             no_put,
             no_delete,
         };
-        let revision = self.local.add(self.stream, watch, spec, || self.core.revision());
-        let header = Some(self.core.header(revision));
-        self.answers.push_back(WatchResponse { header, watch_id: watch, created: true, ..Default::default() });
+        let revision = self.watchers.add(watch_id, spec, || self.core.revision());
+        self.answer(WatchResponse { watch_id, created: true, ..Default::default() }, revision);
     }
 
     fn unused_watch(&mut self) -> i64 {
-        while self.local.has(self.stream, self.next_watch) {
+        while self.watchers.has(self.next_watch) {
             self.next_watch += 1;
         }
         let watch = self.next_watch;
@@ -203,137 +241,129 @@ impl Feeder {
         watch
     }
 
-    /// Makes the next response, if what there was to send has not vanished meanwhile.
-    async fn produce(&mut self) -> Result<Option<WatchResponse>, HistoryError> {
-        if let Some(answer) = self.answers.pop_front() {
-            return Ok(Some(answer));
-        }
-        let lagging = self.local.has_lagging(self.stream);
-        if lagging && (self.store_next || !self.local.has_ready(self.stream)) {
-            self.store_next = false;
-            self.feed_from_store().await?;
-            return Ok(self.answers.pop_front());
-        }
-        self.store_next = lagging;
-        if let Some((watch, spec, owed)) = self.local.take(self.stream, EVENTS_A_RESPONSE) {
-            self.respond_from_ring(watch, &spec, &owed)?;
-            return Ok(self.answers.pop_front());
-        }
-        if let Some(at) = self.progress_at {
-            match self.local.progress(self.stream, at) {
-                Progress::Later => {}
-                Progress::Never => self.progress_at = None,
-                Progress::At(revision) => {
-                    self.progress_at = None;
-                    let header = Some(self.core.header(revision));
-                    return Ok(Some(WatchResponse { header, watch_id: -1, ..Default::default() }));
-                }
+    fn answer_progress(&mut self) {
+        let Some(at_least) = self.progress_at else { return };
+        match self.watchers.progress(at_least) {
+            Progress::Later => {}
+            Progress::Never => self.progress_at = None,
+            Progress::At(revision) => {
+                self.progress_at = None;
+                self.answer(WatchResponse { watch_id: -1, ..Default::default() }, revision);
             }
         }
-        Ok(None)
     }
 
-    /// Skipped while answers wait: they would pile up before a client that does not read.
     fn notify_progress(&mut self) {
-        if !self.answers.is_empty() {
-            return;
-        }
-        for (watch, revision) in self.local.idle_watchers(self.stream) {
-            let header = Some(self.core.header(revision));
-            self.answers.push_back(WatchResponse { header, watch_id: watch, ..Default::default() });
+        for (watch_id, revision) in self.watchers.idle() {
+            self.answer(WatchResponse { watch_id, ..Default::default() }, revision);
         }
     }
 
-    fn respond_from_ring(&mut self, watch: i64, spec: &Spec, owed: &[Owed]) -> Result<(), HistoryError> {
-        let mut events = Vec::with_capacity(owed.len());
-        let mut run: Option<Arc<Run>> = None;
+    /// Makes the response that `self.owed` refers to. `run` is the one used last.
+    fn respond(&mut self, turn: Turn, run: &mut Option<Arc<Run>>) -> Result<(), HistoryError> {
+        let plain = !turn.prev_kv && !turn.fragment;
+        if plain && self.owed == self.last {
+            encode::same_events(&mut self.out, &self.head, turn.watch, self.last_at.clone());
+            self.owed.clear();
+            return Ok(());
+        }
+        self.last.clear();
         let mut revision = 0;
-        for (at, one) in owed.iter().enumerate() {
+        for (at, one) in self.owed.iter().enumerate() {
             if run.as_ref().is_none_or(|run| run.seq != one.seq) {
-                run = self.core.watch.ring.get(one.seq);
+                *run = self.core.watch.ring.get(one.seq);
             }
             let Some(change) = run.as_ref().and_then(|run| run.changes.get(one.change as usize)) else {
                 // The ring went past us. All of a revision is in one run: nothing of this one is in `events`.
-                debug_assert!(at == 0 || owed[at - 1].revision < one.revision);
-                self.local.fall_behind(self.stream, watch, one.revision);
+                debug_assert!(at == 0 || self.owed[at - 1].revision < one.revision);
+                self.watchers.fall_behind(turn.watch, one.revision);
                 break;
             };
-            events.push(self.event(spec, change)?);
+            self.events.push(event(&self.core, turn.prev_kv, change)?);
             revision = one.revision;
         }
-        if !events.is_empty() {
-            self.push_events(watch, spec, revision, events);
+        let whole = self.events.len() == self.owed.len();
+        if !self.events.is_empty() {
+            let mut events = std::mem::take(&mut self.events);
+            self.make_room(turn, &events);
+            self.last_at = self.push_events(turn.watch, turn.fragment, revision, &events);
+            events.clear();
+            events.shrink_to(ROOM_KEPT);
+            self.events = events;
         }
+        if plain && whole {
+            std::mem::swap(&mut self.last, &mut self.owed);
+        }
+        self.owed.clear();
+        self.owed.shrink_to(ROOM_KEPT);
         Ok(())
     }
 
-    fn event(&self, spec: &Spec, change: &Change) -> Result<Event, HistoryError> {
-        if !spec.prev_kv || change.record.prev.is_none() {
-            return Ok(change.event().clone());
+    /// A chunk's first response shows how long the others of the stream may be.
+    fn make_room(&mut self, turn: Turn, events: &[Event]) {
+        if self.out.is_empty() {
+            let len = encode::PREFIX + encode::events_len(&self.head, turn.watch, turn.fragment, events) + HEAD_BYTES;
+            self.out.reserve_exact(len.saturating_mul(1 + turn.others).min(CHUNK_BYTES + len));
         }
-        let prev = history::prev_kv(&self.core, &change.record)?;
-        Ok(event_of(&change.record, prev.as_ref()))
     }
 
-    async fn feed_from_store(&mut self) -> Result<(), HistoryError> {
-        let lagging = self.local.lagging(self.stream);
-        let core = self.core.clone();
-        let batch = match tokio::task::spawn_blocking(move || history::read(&core, lagging)).await {
-            Ok(batch) => batch?,
-            Err(_) => return Err(HistoryError::Stopped),
-        };
+    /// Serves those who lag. Whether there was anything to serve yet.
+    fn feed_from_store(&mut self, lagging: bool, cx: &mut Context<'_>) -> Result<bool, HistoryError> {
+        if lagging && self.reading.is_none() {
+            let (core, lagging) = (self.core.clone(), self.watchers.lagging());
+            self.reading = Some(tokio::task::spawn_blocking(move || history::read(&core, lagging)));
+        }
+        let Some(reading) = &mut self.reading else { return Ok(false) };
+        let Poll::Ready(read) = Pin::new(reading).poll(cx) else { return Ok(false) };
+        self.reading = None;
+        let batch = read.unwrap_or(Err(HistoryError::Stopped))?;
+        // What follows has another header.
+        self.last.clear();
         for feed in batch.feeds {
-            if !self.local.has(self.stream, feed.watch) {
-                continue;
-            }
             if let Some(compact_revision) = feed.compacted {
-                self.local.remove(self.stream, feed.watch);
+                self.watchers.remove(feed.watch);
+                let gone =
+                    WatchResponse { watch_id: feed.watch, canceled: true, compact_revision, ..Default::default() };
                 // As etcd has it, this header names no revision.
-                let header = Some(self.core.header(0));
-                let gone = WatchResponse {
-                    header,
-                    watch_id: feed.watch,
-                    canceled: true,
-                    compact_revision,
-                    ..Default::default()
-                };
-                self.answers.push_back(gone);
+                self.answer(gone, 0);
                 continue;
             }
             let sent = !feed.events.is_empty();
             if sent {
-                self.push_events(feed.watch, &feed.spec, batch.revision, feed.events);
+                self.push_events(feed.watch, feed.spec.fragment, batch.revision, &feed.events);
             }
-            self.local.caught_up_to(self.stream, feed.watch, feed.next, sent);
+            self.watchers.caught_up_to(feed.watch, feed.next, sent);
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Queues a response, cut into fragments where the client allows it and the size asks for it.
-    fn push_events(&mut self, watch: i64, spec: &Spec, revision: i64, events: Vec<Event>) {
-        let header = Some(self.core.header(revision));
-        let whole = WatchResponse { header, watch_id: watch, events, ..Default::default() };
-        if !spec.fragment || whole.events.len() < 2 || whole.encoded_len() < self.settings.fragment_bytes {
-            self.answers.push_back(whole);
-            return;
+    /// Makes a response, cut into fragments where the client allows it and the size asks for it. Where in `out` the
+    /// (last) events are.
+    fn push_events(&mut self, watch: i64, fragment: bool, revision: i64, events: &[Event]) -> Range<usize> {
+        self.head.set(self.core.header(revision));
+        let (out, head, limit) = (&mut self.out, &self.head, self.settings.fragment_bytes);
+        if !fragment || events.len() < 2 || encode::events_len(head, watch, false, events) < limit {
+            return encode::events(out, head, watch, false, events);
         }
-        let mut pieces = VecDeque::new();
-        let mut piece = WatchResponse { header, watch_id: watch, fragment: true, ..Default::default() };
-        let mut bytes = 0;
-        for event in whole.events {
-            let len = event.encoded_len();
-            if !piece.events.is_empty() && bytes + len >= self.settings.fragment_bytes {
-                let next = WatchResponse { events: Vec::new(), ..piece.clone() };
-                pieces.push_back(std::mem::replace(&mut piece, next));
-                bytes = 0;
+        let (mut from, mut bytes) = (0, 0);
+        for (at, event) in events.iter().enumerate() {
+            let len = encode::event_len(event);
+            if at > from && bytes + len >= limit {
+                encode::events(out, head, watch, true, &events[from..at]);
+                (from, bytes) = (at, 0);
             }
             bytes += len;
-            piece.events.push(event);
         }
-        piece.fragment = false;
-        pieces.push_back(piece);
-        self.answers.extend(pieces);
+        encode::events(out, head, watch, false, &events[from..])
     }
+}
+
+fn event(core: &Core, prev_kv: bool, change: &Change) -> Result<Event, HistoryError> {
+    if !prev_kv || change.record.prev.is_none() {
+        return Ok(change.event().clone());
+    }
+    let prev = history::prev_kv(core, &change.record)?;
+    Ok(event_of(&change.record, prev.as_ref()))
 }
 
 fn filters(filters: &[i32]) -> (bool, bool) {
@@ -342,6 +372,6 @@ fn filters(filters: &[i32]) -> (bool, bool) {
 }
 
 /// Up to a tenth longer, so that streams opened together do not tick together.
-fn jittered(interval: Duration, stream: u64) -> Duration {
+fn jittered(interval: Duration, stream: usize) -> Duration {
     interval + interval / 100 * (stream % 10) as u32
 }

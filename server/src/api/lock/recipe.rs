@@ -13,16 +13,15 @@ use keepstone_proto::etcdserverpb::watch_create_request::FilterType;
 use keepstone_proto::etcdserverpb::watch_request::RequestUnion;
 use keepstone_proto::etcdserverpb::{
     Compare, LeaseGrantRequest, PutRequest, RangeRequest, RangeResponse, RequestOp, ResponseOp, TxnRequest,
-    TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse,
+    TxnResponse, WatchCreateRequest, WatchRequest,
 };
 use keepstone_proto::mvccpb::EventType;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::api::context::Context;
 use crate::api::kv::KvService;
 use crate::api::lease::LeaseService;
-use crate::api::watch::WatchService;
+use crate::api::watch::{Responses, WatchService};
 
 /// The TTL in seconds of the lease of a caller who names none.
 const SESSION_TTL: i64 = 60;
@@ -139,13 +138,7 @@ impl Recipes {
     }
 
     /// Watches a key, or a prefix made by [`prefix`], from a revision.
-    pub fn watch(
-        &self,
-        key: &[u8],
-        is_prefix: bool,
-        from: i64,
-        filters: &[FilterType],
-    ) -> ReceiverStream<Result<WatchResponse, Status>> {
+    pub fn watch(&self, key: &[u8], is_prefix: bool, from: i64, filters: &[FilterType]) -> Responses {
         let create = WatchCreateRequest {
             key: key.to_vec().into(),
             range_end: if is_prefix { prefix_end(key).into() } else { Bytes::new() },
@@ -154,7 +147,7 @@ impl Recipes {
             ..Default::default()
         };
         let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-        self.watch.open(stream::iter([Ok(request)]))
+        self.watch.open(Box::pin(stream::iter([Ok(request)])))
     }
 
     /// Returns when no key of the prefix is left that was created at or before `created`. Waits for one key at a
