@@ -28,9 +28,11 @@ pub fn is_endless(path: &str) -> bool {
     ENDLESS.contains(&path)
 }
 
-/// Returns once the member is about to stop.
+/// Returns once the member is about to stop; never, if there is nobody left to say so.
 pub async fn stopped(stop: &mut watch::Receiver<bool>) {
-    drop(stop.wait_for(|stop| *stop).await);
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// An answer that ends with the member: what is ready still goes out, then the call is over.
