@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sort"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,17 +30,8 @@ func contentOf(ctx context.Context, t *testing.T, server *harness.Server, oldest
 	t.Helper()
 	client := server.Client()
 	all := must(client.Get(ctx, "", clientv3.WithPrefix()))(t)
-	c := content{Revision: all.Header.Revision, Kvs: all.Kvs, Leases: map[string]string{}}
+	c := content{Revision: all.Header.Revision, Kvs: all.Kvs, Leases: harness.Leases(ctx, t, client)}
 	c.Old = must(client.Get(ctx, "", clientv3.WithPrefix(), clientv3.WithRev(oldest)))(t).Kvs
-	for _, lease := range must(client.Leases(ctx))(t).Leases {
-		info := must(client.TimeToLive(ctx, lease.ID, clientv3.WithAttachedKeys()))(t)
-		attached := []string{}
-		for _, key := range info.Keys {
-			attached = append(attached, string(key))
-		}
-		sort.Strings(attached)
-		c.Leases[fmt.Sprint(lease.ID)] = fmt.Sprint(info.GrantedTTL, attached)
-	}
 	c.Hash = must(client.HashKV(ctx, server.Addr, 0))(t).Hash
 	return c
 }
@@ -54,11 +44,7 @@ func fill(ctx context.Context, t *testing.T, client *clientv3.Client) {
 	}
 	must(client.Delete(ctx, "s/3"))(t)
 	for i := range 3 {
-		lease := must(client.Grant(ctx, int64(1000+i)))(t)
-		must(client.Txn(ctx).Then(
-			clientv3.OpPut(fmt.Sprintf("leased/%d/a", i), "", clientv3.WithLease(lease.ID)),
-			clientv3.OpPut(fmt.Sprintf("leased/%d/b", i), "", clientv3.WithLease(lease.ID)),
-		).Commit())(t)
+		harness.Lease(ctx, t, client, int64(1000+i))
 	}
 	must(client.Compact(ctx, 30, clientv3.WithCompactPhysical()))(t)
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sort"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,18 +33,8 @@ func contentOf(ctx context.Context, t *testing.T, server *harness.Server) conten
 	t.Helper()
 	client := server.Client()
 	all := must(client.Get(ctx, "", clientv3.WithPrefix()))(t)
-	c := content{Revision: all.Header.Revision, Now: all.Kvs, Leases: map[string]string{}}
+	c := content{Revision: all.Header.Revision, Now: all.Kvs, Leases: harness.Leases(ctx, t, client)}
 	c.Old = must(client.Get(ctx, "", clientv3.WithPrefix(), clientv3.WithRev(compacted)))(t).Kvs
-	for _, lease := range must(client.Leases(ctx))(t).Leases {
-		info := must(client.TimeToLive(ctx, lease.ID, clientv3.WithAttachedKeys()))(t)
-		attached := []string{}
-		for _, key := range info.Keys {
-			attached = append(attached, string(key))
-		}
-		sort.Strings(attached)
-		require.Positive(t, info.TTL)
-		c.Leases[fmt.Sprint(lease.ID)] = fmt.Sprint(info.GrantedTTL, attached)
-	}
 	c.Events = events(ctx, t, client, c.Revision)
 	// Not at the compaction itself: etcd remembers what it hashed there while compacting, until it restarts.
 	for _, revision := range []int64{compacted + 1, c.Revision - 1, 0} {
@@ -85,13 +74,9 @@ func fill(ctx context.Context, t *testing.T, client *clientv3.Client) {
 	must(client.Put(ctx, "s/3", "again"))(t)
 	must(client.Delete(ctx, "s/1", clientv3.WithPrefix()))(t)
 	for i := range 4 {
-		lease := must(client.Grant(ctx, int64(1000+i)))(t)
-		must(client.Txn(ctx).Then(
-			clientv3.OpPut(fmt.Sprintf("leased/%d/a", i), "", clientv3.WithLease(lease.ID)),
-			clientv3.OpPut(fmt.Sprintf("leased/%d/b", i), "", clientv3.WithLease(lease.ID)),
-		).Commit())(t)
+		lease := harness.Lease(ctx, t, client, int64(1000+i))
 		if i == 0 {
-			must(client.Revoke(ctx, lease.ID))(t)
+			must(client.Revoke(ctx, lease))(t)
 		}
 	}
 	must(client.Put(ctx, "large", string(make([]byte, 100_000))))(t)
