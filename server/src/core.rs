@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::peer::book::Book;
 use crate::pins::Pins;
 use crate::raft::codec::{self, Applied};
+use crate::values::Values;
 use crate::watch::Hub;
 
 /// Who this member is. Fixed for a data directory.
@@ -35,6 +36,8 @@ pub struct Core {
     pub identity: Identity,
     pub state: RwLock<State>,
     pub records: Arc<RecordStore>,
+    /// Reads of `records` that hold up no thread.
+    pub values: Values,
     pub watch: Hub,
     pub pins: Pins,
     /// Told of every lease that comes or goes.
@@ -78,6 +81,7 @@ impl Core {
         Self {
             identity,
             state: RwLock::new(state),
+            values: Values::new(records.clone()),
             records,
             watch,
             pins: Pins::default(),

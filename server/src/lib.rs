@@ -25,6 +25,7 @@ pub mod restore;
 pub mod runtime;
 pub mod signals;
 pub mod tls;
+pub mod values;
 pub mod version;
 pub mod wal_export;
 pub mod watch;

@@ -8,7 +8,7 @@ use keepstone_proto::etcdserverpb::request_op::Request as Op;
 use keepstone_proto::etcdserverpb::response_op::Response as Answer;
 use keepstone_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseOp, TxnRequest, TxnResponse};
 use keepstone_state::range::{Fetch, Plan};
-use keepstone_state::{Error, Records, Revision, State};
+use keepstone_state::{Error, Foresight, Revision, State};
 use tonic::Status;
 
 use super::error::status;
@@ -71,14 +71,14 @@ impl<'a> Reading<'a> {
     ///
     /// # Errors
     /// A store that can't be read ends the member: the caller gets no answer made without it.
-    pub fn next_values(&mut self, keys: usize, bytes: usize) -> Result<Vec<KeyValue>, Status> {
+    pub async fn next_values(&mut self, keys: usize, bytes: usize) -> Result<Vec<KeyValue>, Status> {
         let (mut values, mut have) = (Vec::new(), 0);
         while values.len() < keys && have < bytes {
             if self.places.is_empty() {
                 self.look_up();
             }
             let Some(at) = self.places.pop_front() else { break };
-            let kv = self.core.records.get(at).map_err(|error| self.core.fail(&error.to_string()))?;
+            let kv = self.core.values.get(at).await.map_err(|error| self.core.fail(&error.to_string()))?;
             have += kv.raw().len();
             values.push(kv);
         }
@@ -115,7 +115,7 @@ async fn finish(mut reading: Reading<'_>) -> Result<RangeResponse, Status> {
     let count = reading.count().await;
     let mut kvs = Vec::with_capacity(reading.left.min(count));
     loop {
-        let values = reading.next_values(STEP_KEYS, STEP_BYTES)?;
+        let values = reading.next_values(STEP_KEYS, STEP_BYTES).await?;
         if values.is_empty() {
             return Ok(reading.plan.finish(kvs, count));
         }
@@ -133,9 +133,17 @@ async fn finish(mut reading: Reading<'_>) -> Result<RangeResponse, Status> {
 /// etcd's status for a revision that can't be read.
 pub async fn read_txn(core: &Core, txn: &TxnRequest) -> Result<TxnResponse, Status> {
     let head = TxnRequest { compare: txn.compare.clone(), ..Default::default() };
+    // What the compares read is brought into memory before the state is locked; what is written since is there.
+    let places = {
+        let state = core.state.read();
+        let mut foresight = Foresight::new(&state);
+        foresight.txn(&head);
+        foresight.places()
+    };
+    let ahead = core.values.ahead(places).await.map_err(|error| core.fail(&error.to_string()))?;
     let (mut response, readings) = {
         let state = core.state.read();
-        let decided = state.read_txn(&head, &*core.records).map_err(|error| core.fail(&error.to_string()))?;
+        let decided = state.read_txn(&head, &ahead).map_err(|error| core.fail(&error.to_string()))?;
         let response = decided.map_err(|error| status(&error))?;
         let ops = if response.succeeded { &txn.success } else { &txn.failure };
         let ranges = ops.iter().filter_map(|op| match &op.request {

@@ -62,12 +62,12 @@ async fn send(ctx: &Context, request: &RangeRequest, tx: &Chunks) -> Result<(), 
     let bytes = ctx.config.max_request_bytes;
     let mut keys = FIRST_CHUNK_KEYS;
     let mut sent = 0;
-    let mut chunk = reading.next_values(keys.min(limit), bytes)?;
+    let mut chunk = reading.next_values(keys.min(limit), bytes).await?;
     loop {
         sent += chunk.len();
         let size: usize = chunk.iter().map(|kv| kv.raw().len()).sum();
         keys = if size < bytes / 2 { keys * 2 } else { (keys / 2).max(1) };
-        let next = reading.next_values(keys.min(limit - sent), bytes)?;
+        let next = reading.next_values(keys.min(limit - sent), bytes).await?;
         let last = next.is_empty();
         let mut kvs = std::mem::replace(&mut chunk, next);
         if request.keys_only {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, Stream, StreamExt};
-use keepstone_state::{Effects, Records};
+use keepstone_state::{Effects, Foresight, Records, Revision, reads_values};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
@@ -49,7 +49,26 @@ impl StateMachine {
         }
     }
 
-    fn apply_run(&mut self, run: Vec<Item>) -> io::Result<()> {
+    /// Which values of earlier runs this one may read; none for the usual run of plain puts.
+    fn foresee(&self, run: &[Item]) -> Vec<Revision> {
+        let requests = || {
+            let proposals = run.iter().filter_map(|(entry, _)| match &entry.payload {
+                Payload::Normal(proposal) => Some(proposal),
+                Payload::Blank | Payload::Membership(_) => None,
+            });
+            proposals.flat_map(|proposal| proposal.requests.iter())
+        };
+        if !requests().any(|request| reads_values(&request.decoded)) {
+            return Vec::new();
+        }
+        let state = self.core.state.read();
+        let mut foresight = Foresight::new(&state);
+        requests().for_each(|request| foresight.add(&request.decoded));
+        foresight.places()
+    }
+
+    /// Applies a run under one hold of the state's lock. `records` has the values that the run may read in memory.
+    fn apply_run(&mut self, run: Vec<Item>, records: &dyn Records) -> io::Result<()> {
         let mut effects = Effects::default();
         let mut tally = Tally::default();
         let mut answers = Vec::with_capacity(run.len());
@@ -58,7 +77,6 @@ impl StateMachine {
             let log_id = entry.log_id();
             let replies = match &entry.payload {
                 Payload::Normal(proposal) => {
-                    let records: &dyn Records = &*self.core.records;
                     let apply = |request: &super::types::Request| {
                         state.apply(log_id.index(), codec::term_of(&log_id), &request.decoded, records, &mut effects)
                     };
@@ -148,7 +166,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 run.push(next?);
             }
             self.wait_for_checkpoint().await;
-            self.apply_run(run)?;
+            let places = self.foresee(&run);
+            if places.is_empty() {
+                let records = self.core.records.clone();
+                self.apply_run(run, &*records)?;
+            } else {
+                let ahead = self.core.values.ahead(places).await.map_err(|error| {
+                    self.core.fail(&error.to_string());
+                    io::Error::other(error)
+                })?;
+                self.apply_run(run, &ahead)?;
+            }
             if turn.elapsed() >= TURN {
                 tokio::task::yield_now().await;
                 turn = Instant::now();
@@ -176,3 +204,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok(meta.last_log_id.is_some().then_some(OurSnapshot { meta, snapshot: SnapshotHandle }))
     }
 }
+
+#[cfg(test)]
+mod tests;

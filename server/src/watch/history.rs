@@ -50,19 +50,26 @@ pub struct Batch {
     pub revision: i64,
 }
 
-/// The key's value before the record's revision, unless it was not there or has been compacted since. As in etcd, this
-/// is never what the same revision wrote, and a put that creates the key has none.
-pub fn prev_kv(core: &Core, record: &Record) -> Result<Option<KeyValue>, HistoryError> {
+/// Where the key's value before the record's revision is, unless it was not there or has been compacted since. As in etcd,
+/// this is never what the same revision wrote, and a put that creates the key has none.
+pub fn prev_place(core: &Core, record: &Record) -> Option<Revision> {
     let (key, before) = (record.kv.key(), record.at.main - 1);
     let creates = !record.tombstone && record.kv.create_revision() == record.at.main;
     if creates || before < core.compact_revision() {
-        return Ok(None);
+        return None;
     }
-    let replaced = record.prev.filter(|prev| prev.main <= before);
-    let Some(at) = replaced.or_else(|| core.find(key, before)) else { return Ok(None) };
-    match core.records.get(at) {
+    record.prev.filter(|prev| prev.main <= before).or_else(|| core.find(key, before))
+}
+
+/// What came of reading the value at [`prev_place`]: none if it has been compacted meanwhile.
+pub fn prev_kv(
+    core: &Core,
+    record: &Record,
+    read: Result<KeyValue, RecordError>,
+) -> Result<Option<KeyValue>, HistoryError> {
+    match read {
         Ok(kv) => Ok(Some(kv)),
-        Err(RecordError::Missing(_)) if before < core.compact_revision() => Ok(None),
+        Err(RecordError::Missing(_)) if record.at.main - 1 < core.compact_revision() => Ok(None),
         Err(error) => Err(HistoryError::Store(error.to_string())),
     }
 }
@@ -127,7 +134,10 @@ fn collect(
 
 fn events(core: &Core, spec: &Spec, records: &[Record]) -> Result<Vec<Event>, HistoryError> {
     let event = |record: &Record| {
-        let prev = if spec.prev_kv { prev_kv(core, record)? } else { None };
+        let prev = match spec.prev_kv.then(|| prev_place(core, record)).flatten() {
+            Some(at) => prev_kv(core, record, core.records.get(at))?,
+            None => None,
+        };
         Ok(event_of(record, prev.as_ref()))
     };
     records.iter().map(event).collect()

@@ -362,8 +362,10 @@ fn event(core: &Core, prev_kv: bool, change: &Change) -> Result<Event, HistoryEr
     if !prev_kv || change.record.prev.is_none() {
         return Ok(change.event().clone());
     }
-    let prev = history::prev_kv(core, &change.record)?;
-    Ok(event_of(&change.record, prev.as_ref()))
+    let record = &change.record;
+    let Some(at) = history::prev_place(core, record) else { return Ok(event_of(record, None)) };
+    let prev = history::prev_kv(core, record, core.records.get(at))?;
+    Ok(event_of(record, prev.as_ref()))
 }
 
 fn filters(filters: &[i32]) -> (bool, bool) {

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    Batch, SledOptions, SledStore, Store, StoreError, Visit,
+    Batch, Near, SledOptions, SledStore, Store, StoreError, Visit,
     heap::{Heap, Pointer, Writer},
     sled_store::disk_bytes,
 };
@@ -267,6 +267,23 @@ impl Store for DiskStore {
             }
         }
         Err(self.damaged(key, "it points into a file that is not there"))
+    }
+
+    /// The row may cost sled a page of its own: rows are small, and as good as always in its cache.
+    fn get_near(&self, key: &[u8]) -> Near {
+        let row = match self.row(key) {
+            Ok(Some(row)) => row,
+            Ok(None) => return Near::Here(None),
+            Err(_) => return Near::Far,
+        };
+        match self.pointer(key, &row) {
+            Ok(None) => Near::Here(Some(row.slice(1..))),
+            Ok(Some(at)) => match self.heap.read_near(at) {
+                Ok(Some(entry)) if entry.key() == key => Near::Here(Some(entry.value())),
+                _ => Near::Far,
+            },
+            Err(_) => Near::Far,
+        }
     }
 
     fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), StoreError> {

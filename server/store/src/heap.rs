@@ -9,7 +9,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, IoSliceMut},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,6 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::RwLock;
+use rustix::io::{ReadWriteFlags, preadv2};
 
 const HEAD: usize = 10;
 pub(crate) const POINTER_BYTES: usize = 16;
@@ -156,6 +157,27 @@ impl Heap {
 
     /// Reads an entry. `Ok(None)` when its file is gone: it was moved, and whoever remembers it knows where.
     pub fn read(&self, at: Pointer) -> io::Result<Option<Entry>> {
+        let whole = |file: &File, bytes: &mut [u8]| file.read_exact_at(bytes, at.offset).map(|()| true);
+        Ok(self.entry(at, whole)?.flatten())
+    }
+
+    /// Reads an entry if the system has it in memory; `Ok(None)` if not, or if its file is gone.
+    pub fn read_near(&self, at: Pointer) -> io::Result<Option<Entry>> {
+        let without_waiting = |file: &File, bytes: &mut [u8]| {
+            let len = bytes.len();
+            // It fails where a read would have to wait, and on file systems that can't say.
+            let read = preadv2(file, &mut [IoSliceMut::new(bytes)], at.offset, ReadWriteFlags::NOWAIT);
+            Ok(read.is_ok_and(|read| read == len))
+        };
+        Ok(self.entry(at, without_waiting)?.flatten())
+    }
+
+    /// The entry that `fill` reads: `None` when its file is gone, `Some(None)` when `fill` says that it did not.
+    fn entry(
+        &self,
+        at: Pointer,
+        fill: impl FnOnce(&File, &mut [u8]) -> io::Result<bool>,
+    ) -> io::Result<Option<Option<Entry>>> {
         let Some(file) = self.files.read().get(&at.file).cloned() else {
             return Ok(None);
         };
@@ -164,8 +186,12 @@ impl Heap {
             let place = format!("{} at {}: {why}", file.path.display(), at.offset);
             io::Error::new(io::ErrorKind::InvalidData, place)
         };
-        file.file.read_exact_at(&mut bytes, at.offset).map_err(|error| damaged(error.to_string()))?;
-        Entry::parse(bytes.into()).map(Some).ok_or_else(|| damaged("the entry fails its check".to_owned()))
+        if !fill(&file.file, &mut bytes).map_err(|error| damaged(error.to_string()))? {
+            return Ok(Some(None));
+        }
+        Entry::parse(bytes.into())
+            .map(|entry| Some(Some(entry)))
+            .ok_or_else(|| damaged("the entry fails its check".to_owned()))
     }
 
     /// Appends entries, all in one file and by one write. Returns where they are.

@@ -27,4 +27,4 @@ pub use error::StoreError;
 pub use record_store::{Opened, Options, RecordStore, Sizes};
 pub use rewrite::Rewritten;
 pub use sled_store::{SledOptions, SledStore, disk_bytes};
-pub use store::{Batch, Store, Visit};
+pub use store::{Batch, Near, Store, Visit};

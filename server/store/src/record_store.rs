@@ -15,7 +15,7 @@ use keepstone_state::{Record, RecordError, Records, Revision, TableWrite};
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    Batch, Store, StoreError,
+    Batch, Near, Store, StoreError,
     cache::ValueCache,
     chunk::Chunk,
     directory::{ChunkInfo, Directory},
@@ -260,8 +260,39 @@ impl RecordStore {
         StoreError::DamagedChunk { path: self.store.path().to_owned(), first, why: why.into() }
     }
 
-    /// Looks for a put among the chunks; `None` when the chunk that should have it does not.
-    fn find_in_chunks(&self, at: Revision) -> Result<Option<KeyValue>, StoreError> {
+    /// The put recorded at `at`, if it can be had without waiting for a disk; else [`Records::get`] has to be asked, which
+    /// also says what is amiss.
+    #[must_use]
+    pub fn get_near(&self, at: Revision) -> Option<KeyValue> {
+        if let Ok(found) = self.find_in_memory(at) {
+            return found;
+        }
+        let load = |first| match self.store.get_near(&keys::chunk_key(first)) {
+            Near::Here(Some(bytes)) => Ok(Chunk::check(first, bytes).ok()),
+            Near::Here(None) | Near::Far => Ok(None),
+        };
+        self.find_in_chunks(at, load).ok().flatten()
+    }
+
+    /// The put at `at` if it is dirty or cached. `Ok(None)` if there is no such put, `Err` if it is not known.
+    fn find_in_memory(&self, at: Revision) -> Result<Option<KeyValue>, Elsewhere> {
+        {
+            let layout = self.layout.read();
+            if layout.dirty.covers(at) {
+                let record = layout.dirty.get(at).filter(|record| !record.tombstone);
+                return Ok(record.map(|record| record.kv.clone()));
+            }
+        }
+        self.cache.value(at).map(Some).ok_or(Elsewhere)
+    }
+
+    /// Looks for a put among the chunks, which `load` gets from the store; `None` when the chunk that should have it does
+    /// not.
+    fn find_in_chunks(
+        &self,
+        at: Revision,
+        load: impl FnOnce(Revision) -> Result<Option<Chunk>, StoreError>,
+    ) -> Result<Option<KeyValue>, StoreError> {
         let Some((first, _)) = self.layout.read().directory.spanning(at) else {
             return Ok(None);
         };
@@ -269,7 +300,7 @@ impl RecordStore {
         let chunk = match cached {
             Some(chunk) => chunk,
             None => {
-                let Some(chunk) = self.load(first)? else {
+                let Some(chunk) = load(first)? else {
                     return Ok(None);
                 };
                 self.cache.keep_chunk(first, chunk.clone());
@@ -287,27 +318,21 @@ impl RecordStore {
     }
 }
 
+/// Not in memory.
+struct Elsewhere;
+
 impl Records for RecordStore {
     fn get(&self, at: Revision) -> Result<KeyValue, RecordError> {
-        {
-            let layout = self.layout.read();
-            if layout.dirty.covers(at) {
-                return match layout.dirty.get(at) {
-                    Some(record) if !record.tombstone => Ok(record.kv.clone()),
-                    _ => Err(RecordError::Missing(at)),
-                };
-            }
+        if let Ok(found) = self.find_in_memory(at) {
+            return found.ok_or(RecordError::Missing(at));
         }
-        if let Some(kv) = self.cache.value(at) {
-            return Ok(kv);
-        }
-        let found = self.find_in_chunks(at).and_then(|found| {
+        let found = self.find_in_chunks(at, |first| self.load(first)).and_then(|found| {
             if found.is_some() {
                 return Ok(found);
             }
             // Its chunk may have been rewritten under another name between the look-up and the read.
             let _settled = self.structure.lock();
-            self.find_in_chunks(at)
+            self.find_in_chunks(at, |first| self.load(first))
         });
         match found {
             Ok(Some(kv)) => Ok(kv),

@@ -44,6 +44,15 @@ impl Batch {
     }
 }
 
+/// What can be had of a store without waiting for a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Near {
+    /// The value, or that there is none.
+    Here(Option<Bytes>),
+    /// [`Store::get`] has to be asked.
+    Far,
+}
+
 /// What a scan calls with each key and value.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
@@ -66,6 +75,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The backend's, when the value can't be read.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// As [`Store::get`], but never waits for the disk to bring a value. Whatever is amiss is `Far`, and for `get` to say.
+    fn get_near(&self, _key: &[u8]) -> Near {
+        Near::Far
+    }
 
     /// Visits the keys of `range` in byte order until `visit` breaks. Batches written meanwhile may or may not be seen.
     ///

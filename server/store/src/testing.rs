@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::{Batch, Store, StoreError, Visit};
+use crate::{Batch, Near, Store, StoreError, Visit};
 
 type Rows = BTreeMap<Vec<u8>, Bytes>;
 
@@ -80,6 +80,10 @@ impl Store for MemStore {
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         Ok(self.inner.lock().rows.get(key).cloned())
+    }
+
+    fn get_near(&self, key: &[u8]) -> Near {
+        Near::Here(self.inner.lock().rows.get(key).cloned())
     }
 
     fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
@@ -159,6 +163,11 @@ impl Store for FaultStore {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.pass(&self.faults.get, "reading")?;
         self.inner.get(key)
+    }
+
+    /// Everything is far away, so that a test can hold up or fail whatever is read.
+    fn get_near(&self, _key: &[u8]) -> Near {
+        Near::Far
     }
 
     fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), StoreError> {

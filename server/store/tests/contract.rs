@@ -4,7 +4,9 @@
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use keepstone_store::{Batch, DiskOptions, DiskStore, SledOptions, SledStore, Store, StoreError, testing::MemStore};
+use keepstone_store::{
+    Batch, DiskOptions, DiskStore, Near, SledOptions, SledStore, Store, StoreError, testing::MemStore,
+};
 
 /// Opens a backend in a directory; a second call after the store was dropped sees what the first has flushed.
 trait Backend {
@@ -69,6 +71,19 @@ fn reads_what_is_written(store: &dyn Store) {
     assert_eq!(store.get(b"a").unwrap(), None);
     assert_eq!(store.get(b"c").unwrap().unwrap(), "4");
     assert!(store.size_on_disk().is_ok());
+}
+
+fn what_is_near_is_what_a_get_says(store: &dyn Store) {
+    let mut batch = Batch::new();
+    for (number, len) in [(1, 0), (2, 100), (3, 5000), (4, 40_000)] {
+        batch.put(key(number), value(number, len));
+    }
+    store.write(batch).unwrap();
+    for number in 0..6 {
+        let near = store.get_near(&key(number));
+        // How far away it is says nothing about the value.
+        assert!(near == Near::Far || near == Near::Here(store.get(&key(number)).unwrap()), "{number}: {near:?}");
+    }
 }
 
 fn scans_in_order_and_stops(store: &dyn Store) {
@@ -140,6 +155,7 @@ fn suite(backend: &dyn Backend) {
     scans_in_order_and_stops(store.as_ref());
     keeps_large_values(store.as_ref());
     batches_are_atomic_for_readers(store.as_ref());
+    what_is_near_is_what_a_get_says(store.as_ref());
 }
 
 fn reopening_keeps_what_was_flushed(backend: &dyn Backend) {

@@ -10,7 +10,10 @@ use keepstone_proto::{
         ResponseOp, TxnRequest, TxnResponse, compare::TargetUnion, request_op::Request, response_op::Response,
     },
 };
-use keepstone_state::{Effects, Error, HashKv, Keys, Record, Records, Reply, Revision, State, check_txn};
+use keepstone_state::{
+    Effects, Error, Foresight, HashKv, Keys, Record, RecordError, Records, Reply, Revision, State, check_txn,
+    reads_values,
+};
 use proptest::{prelude::*, sample::select};
 
 use crate::support::*;
@@ -463,6 +466,17 @@ fn hash(state: &State, store: &Store, revision: i64) -> u32 {
     hash.finish()
 }
 
+/// The values that a run was said to need.
+struct Foreseen {
+    values: BTreeMap<Revision, KeyValue>,
+}
+
+impl Records for Foreseen {
+    fn get(&self, at: Revision) -> Result<KeyValue, RecordError> {
+        self.values.get(&at).cloned().ok_or(RecordError::Missing(at))
+    }
+}
+
 /// One member: a state, its store, and the run that is not in the store yet.
 #[derive(Clone, Default)]
 struct Replica {
@@ -474,6 +488,20 @@ impl Replica {
     fn apply(&mut self, request: &InternalRaftRequest) -> Result<Reply, Error> {
         let (state, store) = &mut self.member;
         state.apply(1, 1, request, store as &dyn Records, &mut self.run).expect("the store never fails")
+    }
+
+    /// Applies some requests as one run, with nothing of the store at hand but what was foreseen.
+    fn apply_foreseen(&mut self, requests: &[InternalRaftRequest]) -> Vec<Result<Reply, Error>> {
+        self.store();
+        let (state, store) = &mut self.member;
+        let mut foresight = Foresight::new(state);
+        requests.iter().for_each(|request| foresight.add(request));
+        let places = foresight.places();
+        assert!(places.is_empty() || requests.iter().any(reads_values));
+        let foreseen =
+            Foreseen { values: places.into_iter().map(|at| (at, store.get(at).expect("it is there"))).collect() };
+        let apply = |request| state.apply(1, 1, request, &foreseen, &mut self.run).expect("it was foreseen");
+        requests.iter().map(apply).collect()
     }
 
     fn store(&mut self) {
@@ -544,6 +572,17 @@ proptest! {
         prop_assert_eq!(&one.member.1.tables, &two.member.1.tables);
         compare_reads(&one.member.0, &model)?;
         prop_assert!(one.member.1.restore() == one.member.0);
+    }
+
+    #[test]
+    fn a_run_reads_nothing_that_was_not_foreseen(steps in proptest::collection::vec(a_step(), 1..60), longest in 1usize..9) {
+        let (mut one, mut two) = (Replica::default(), Replica::default());
+        let requests: Vec<_> = steps.iter().filter_map(Step::request).collect();
+        for run in requests.chunks(longest) {
+            let answers: Vec<_> = run.iter().map(|request| one.apply(request)).collect();
+            prop_assert_eq!(answers, two.apply_foreseen(run));
+        }
+        prop_assert!(one.member.0 == two.member.0);
     }
 
     #[test]
