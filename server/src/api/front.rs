@@ -1,7 +1,7 @@
 //! A connection's first door: HTTP/1 and HTTP/2 on one port, gRPC told from the rest by its content type.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tower::ServiceExt;
 
+use super::gather::gather;
 use super::grpc::Grpc;
+use super::unary::Reply;
 use super::until_stop::stopped;
 use crate::tls::Connection;
 
@@ -69,29 +71,48 @@ where
         if let Some(known) = &known {
             request.extensions_mut().insert(known.clone());
         }
-        route(doors.clone(), request)
+        route(&doors, request)
     });
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let (io, turns) = gather(io);
+    // Boxed, because the compiler can't see through the borrowed builder that it may be sent.
+    let connection: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = stopped(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
-    };
-    if let Err(error) = ended {
+    });
+    let ended = turns.run(connection).await;
+    if let Err(error) = ended.map_err(Into::into).flatten() {
         tracing::debug!(%error, "connection ended");
     }
 }
 
-async fn route(doors: Doors, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    if let Some(grpc) = doors.grpc.as_ref().filter(|_| is_grpc(&request)) {
-        return Ok(grpc.call(request.map(Body::new)).await);
-    }
-    let request = request.map(axum::body::Body::new);
-    let response = doors.http.oneshot(request).await.unwrap_or_else(|never| match never {});
-    Ok(response.map(Body::new))
+/// Boxed, so that a call's task holds the one way that it goes and not room for all.
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>>;
+
+fn route(doors: &Doors, request: Request<Incoming>) -> Answer {
+    let Some(grpc) = doors.grpc.as_ref().filter(|_| is_grpc(&request)) else {
+        let answer = doors.http.clone().oneshot(request.map(axum::body::Body::new));
+        return Box::pin(async move {
+            let response = answer.await.unwrap_or_else(|never| match never {});
+            Ok(response.map(|body| Reply::Other(Body::new(body))))
+        });
+    };
+    let grpc = grpc.clone();
+    let Some((unary, method)) = grpc.unary(&request) else {
+        return Box::pin(async move { Ok(grpc.call(request.map(Body::new)).await.map(Reply::Other)) });
+    };
+    Box::pin(async move {
+        match unary.call(method, request).await {
+            Ok(response) => Ok(response),
+            Err(request) => Ok(Box::pin(grpc.call(request)).await.map(Reply::Other)),
+        }
+    })
 }
 
 fn is_grpc(request: &Request<Incoming>) -> bool {

@@ -18,6 +18,7 @@ use tonic::{Code, Status};
 use tower_service::Service;
 
 use super::error::status;
+use super::unary::{Method, Unary};
 use super::until_stop::{self, UntilStop};
 use crate::cluster::Leadership;
 use crate::metrics::{GrpcMethod, GrpcMethods, Kind};
@@ -27,6 +28,7 @@ type Call = Box<dyn Fn(Request<Body>) -> Answer + Send + Sync>;
 
 /// All services of one listener.
 pub struct Grpc {
+    unary: Option<Arc<Unary>>,
     services: HashMap<&'static str, Call>,
     methods: GrpcMethods,
     stopping: watch::Receiver<bool>,
@@ -39,7 +41,23 @@ pub struct Grpc {
 impl Grpc {
     /// `stopping` turns true when the member is about to stop.
     pub fn new(methods: GrpcMethods, stopping: watch::Receiver<bool>) -> Self {
-        Self { services: HashMap::new(), methods, stopping, uncounted: None, leadership: None }
+        Self { unary: None, services: HashMap::new(), methods, stopping, uncounted: None, leadership: None }
+    }
+
+    /// Takes the short way for the calls that have one.
+    #[must_use]
+    pub fn with_unary(mut self, unary: Unary) -> Self {
+        self.unary = Some(Arc::new(unary));
+        self
+    }
+
+    /// The short way for a request, if there is one. A call that would be refused for want of a leader has none.
+    pub fn unary<B>(&self, request: &Request<B>) -> Option<(Arc<Unary>, Method)> {
+        let found = self.unary.clone().zip(Method::of(request))?;
+        if wants_leader(request.headers()) && self.leadership.as_ref().is_some_and(|l| l.leader().is_none()) {
+            return None;
+        }
+        Some(found)
     }
 
     /// Adds a generated server.

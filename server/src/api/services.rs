@@ -27,6 +27,7 @@ use super::kv::KvService;
 use super::lease::LeaseService;
 use super::lock::LockService;
 use super::maintenance::MaintenanceService;
+use super::unary::Unary;
 use super::watch::{GRPC_OVERHEAD_BYTES, WatchDoor, WatchService};
 use super::{gateway, http};
 use crate::metrics::Metrics;
@@ -93,8 +94,10 @@ fn grpc(ctx: &Arc<Context>) -> Grpc {
                 .max_encoding_message_size(usize::MAX)
         };
     }
+    let unary = Unary::new(KvService::new(ctx.clone()), &ctx.core.metrics.grpc, limit);
     Grpc::new(ctx.core.metrics.grpc.clone(), ctx.core.stopping())
         .with_leadership(ctx.leadership.clone())
+        .with_unary(unary)
         .with(server!(KvServer, KvService))
         .with(WatchDoor::new(WatchService::new(ctx.clone()), limit))
         .with(server!(LeaseServer, LeaseService))
