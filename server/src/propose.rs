@@ -90,7 +90,8 @@ impl Proposer {
     /// # Errors
     /// The state machine's own answer, or `RequestTooLarge`, `TooManyRequests`, `Timeout` (the outcome is then
     /// unknown), `Stopped`.
-    pub async fn propose(&self, mut decoded: InternalRaftRequest) -> Answer {
+    pub async fn propose(&self, request: impl Into<Box<InternalRaftRequest>>) -> Answer {
+        let mut decoded = request.into();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         decoded.header.get_or_insert_with(RequestHeader::default).id = id;
         let request = Request::new(decoded);

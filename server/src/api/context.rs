@@ -43,7 +43,7 @@ impl Context {
     ///
     /// # Errors
     /// etcd's status for whatever refused it.
-    pub async fn propose(&self, request: InternalRaftRequest) -> Result<Reply, Status> {
+    pub async fn propose(&self, request: impl Into<Box<InternalRaftRequest>>) -> Result<Reply, Status> {
         self.check_learner()?;
         self.core.metrics.proposals.pending.inc();
         let answer = self.proposer.propose(request).await;

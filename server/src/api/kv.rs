@@ -52,7 +52,7 @@ impl KvService {
 
     pub async fn put(&self, put: PutRequest) -> Result<PutResponse, Status> {
         check::check_put(&put).map_err(|error| status(&error))?;
-        let request = InternalRaftRequest { put: Some(put), ..Default::default() };
+        let request = Box::new(InternalRaftRequest { put: Some(put), ..Default::default() });
         quota::admit(&self.ctx, &request).await?;
         match self.ctx.propose(request).await? {
             Reply::Put(mut response) => {
@@ -65,7 +65,7 @@ impl KvService {
 
     pub async fn delete_range(&self, delete: DeleteRangeRequest) -> Result<DeleteRangeResponse, Status> {
         check::check_delete(&delete).map_err(|error| status(&error))?;
-        let request = InternalRaftRequest { delete_range: Some(delete), ..Default::default() };
+        let request = Box::new(InternalRaftRequest { delete_range: Some(delete), ..Default::default() });
         match self.ctx.propose(request).await? {
             Reply::DeleteRange(mut response) => {
                 self.fill(&mut response.header);
@@ -90,7 +90,7 @@ impl KvService {
     }
 
     async fn write_txn(&self, txn: TxnRequest) -> Result<TxnResponse, Status> {
-        let request = InternalRaftRequest { txn: Some(txn), ..Default::default() };
+        let request = Box::new(InternalRaftRequest { txn: Some(txn), ..Default::default() });
         quota::admit(&self.ctx, &request).await?;
         match self.ctx.propose(request).await? {
             Reply::Txn(response) => Ok(response),
@@ -100,7 +100,7 @@ impl KvService {
 
     pub async fn compact(&self, compaction: CompactionRequest) -> Result<CompactionResponse, Status> {
         let (revision, physical) = (compaction.revision, compaction.physical);
-        let request = InternalRaftRequest { compaction: Some(compaction), ..Default::default() };
+        let request = Box::new(InternalRaftRequest { compaction: Some(compaction), ..Default::default() });
         match self.ctx.propose(request).await? {
             Reply::Compaction(mut response) => {
                 if physical {

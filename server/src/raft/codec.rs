@@ -187,7 +187,7 @@ pub fn decode_entry(id: LogId, payload: &Bytes) -> io::Result<Entry> {
             let decode = |encoded: Bytes| {
                 let decoded = InternalRaftRequest::decode(encoded.clone())
                     .map_err(|e| corrupt(&format!("request in log entry {}: {e}", id.index())))?;
-                Ok(Request { encoded, decoded })
+                Ok(Request { encoded, decoded: Box::new(decoded) })
             };
             let requests = requests(payload)?.into_iter().map(decode).collect::<io::Result<Arc<[Request]>>>()?;
             Payload::Normal(Proposal { requests })

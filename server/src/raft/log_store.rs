@@ -69,7 +69,9 @@ impl LogStore {
 impl Shared {
     fn keep(&mut self, entry: Entry) {
         let bytes = match &entry.payload {
-            Payload::Normal(p) => p.requests.iter().map(|r| r.encoded.len() + size_of_val(r)).sum(),
+            Payload::Normal(p) => {
+                p.requests.iter().map(|r| r.encoded.len() + size_of_val(r) + size_of_val(&*r.decoded)).sum()
+            }
             Payload::Blank | Payload::Membership(_) => 64,
         };
         self.decoded_bytes += bytes;

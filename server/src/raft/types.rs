@@ -49,11 +49,13 @@ pub type Raft = openraft::Raft<TypeConfig, super::state_machine::StateMachine>;
 #[derive(Clone, Debug)]
 pub struct Request {
     pub encoded: Bytes,
-    pub decoded: InternalRaftRequest,
+    /// Boxed: it has room for every kind of request, and is handed on many times.
+    pub decoded: Box<InternalRaftRequest>,
 }
 
 impl Request {
-    pub fn new(decoded: InternalRaftRequest) -> Self {
+    pub fn new(decoded: impl Into<Box<InternalRaftRequest>>) -> Self {
+        let decoded = decoded.into();
         let encoded = Bytes::from(decoded.encode_to_vec());
         Self { encoded, decoded }
     }
