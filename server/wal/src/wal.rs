@@ -331,11 +331,19 @@ fn run(shared: &Shared, mut writer: Writer) {
 }
 
 fn run_chores(shared: &Shared, spares: &Spares, chores: &Receiver<Chore>) {
+    step_back();
     while let Ok(chore) = chores.recv() {
         if writer::do_chore(shared, spares, chore).is_err() {
             break;
         }
     }
+}
+
+/// Chores have seconds of time, the groups of the writer none: where both want the same core, most of it is the writer's.
+/// A kernel that refuses this changes nothing else.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 5);
 }
 
 /// Ends the log if its thread panics, so that nobody waits for an answer that never comes.
