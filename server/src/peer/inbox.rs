@@ -117,7 +117,7 @@ async fn take(ctx: &Context, propose: Propose) -> Result<bool, String> {
     }
     let read = |encoded: Bytes| {
         let decoded = InternalRaftRequest::decode(encoded.clone()).map_err(text)?;
-        Ok::<_, String>(Request { encoded, decoded })
+        Ok::<_, String>(Request { encoded, decoded: Box::new(decoded) })
     };
     let requests: Vec<Request> = propose.requests.into_iter().map(read).collect::<Result<_, _>>()?;
     ctx.route.take(requests).await.map_err(|_stopped| "Raft has stopped".to_owned())
