@@ -43,7 +43,7 @@ fn wrong_lines_end_with_etcds_codes_and_one_line() {
         (&["--heartbeat-interval=x"], &[], 2, r#"invalid value "x" for flag -heartbeat-interval"#),
         (&["foo"], &[], 1, r#""foo" is not a valid flag"#),
         (&["--election-timeout=1"], &[], 1, "should be at least as 5 times"),
-        (&["--cert-file=/c"], &[], 1, "TLS is not in this version"),
+        (&["--cert-file=/c"], &[], 1, "KeyFile and CertFile must both be present"),
         (&[], &[("ETCD_PRE_VOTE", "x")], 1, r#"invalid value "x" for ETCD_PRE_VOTE"#),
         (&["--name=a"], &[("ETCD_NAME", "a")], 1, "conflicting environment variable"),
         (&["--config-file=/nowhere"], &[], 1, "config file /nowhere"),

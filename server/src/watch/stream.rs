@@ -16,6 +16,7 @@ use keepstone_proto::Event;
 use keepstone_proto::etcdserverpb::watch_create_request::FilterType;
 use keepstone_proto::etcdserverpb::watch_request::RequestUnion;
 use keepstone_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
+use keepstone_state::Records as _;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;

@@ -15,9 +15,11 @@ use keepstone_store::testing::MemStore;
 use keepstone_store::{Batch, Options, RecordStore, Store, StoreError, Visit};
 
 use super::*;
-use crate::clocks::LeaseClock;
 use crate::core::Identity;
+use crate::data::Checkpoint;
+use crate::forward::Awaiting;
 use crate::metrics::{self, Metrics};
+use crate::peer::book::Book;
 use crate::raft::types::{Entry, Proposal, Request};
 use crate::watch::Hub;
 
@@ -64,8 +66,9 @@ fn machine(store: Arc<dyn Store>) -> (StateMachine, Arc<Core>) {
     let (records, _) = RecordStore::open(store, options).expect("opens");
     let metrics = Metrics::new(metrics::Options::default());
     let identity = Identity { cluster_id: 1, member_id: MemberId(1) };
-    let (hub, leases) = (Hub::new(1).0, LeaseClock::new(metrics.clone()));
-    let core = Arc::new(Core::new(identity, State::new(), records, hub, leases, metrics, Applied::default()));
+    let checkpoint = Checkpoint { records, state: State::new(), applied: Applied::default(), rebuilt: false };
+    let core = Core::new(identity, checkpoint, Hub::new(1).0, metrics, Awaiting::default(), Book::default());
+    let core = Arc::new(core);
     (StateMachine::new(core.clone(), Applied::default()), core)
 }
 
