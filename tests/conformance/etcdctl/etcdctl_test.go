@@ -176,6 +176,10 @@ func TestSnapshotSave(t *testing.T) {
 		for _, key := range []string{"a", "b", "c"} {
 			c.ok("put", key, "1")
 		}
+		// etcd looks every five seconds whether it can note its storage version.
+		harness.Eventually(t, "a storage version", func() bool {
+			return strings.Contains(c.ok("endpoint", "status", "-w", "json"), `"storageVersion":"3.6.0"`)
+		})
 		file := t.TempDir() + "/snapshot.db"
 		require.Contains(t, c.ok("snapshot", "save", file), "Snapshot saved at "+file)
 		out := harness.Run(t, etcdutl, "snapshot", "status", file)
