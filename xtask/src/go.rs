@@ -52,6 +52,10 @@ pub fn etcdctl(job: &Job) -> Result<()> {
     test(job, "./etcdctl", &[], &[])
 }
 
+pub fn clusters(job: &Job) -> Result<()> {
+    test(job, "./cluster", &[], &[])
+}
+
 pub fn tls(job: &Job) -> Result<()> {
     test(job, "./tls", &[], &[])
 }

@@ -98,14 +98,16 @@ impl FrontDesk {
             ));
         }
         let from = MemberId(hello.from);
-        if hello.to != me.member_id.0 || !self.founders.contains(&from) {
-            return refusal(format!("member {:x} is no founder of cluster {:x}", hello.from, me.cluster_id));
+        let mut is_founder = self.founders.contains(&from) || passport.founders.contains_key(&from);
+        if let Some(ctx) = self.running.get() {
+            let state = ctx.core.state.read();
+            match state.members().incarnation(from) {
+                Some(bound) if *bound != *hello.incarnation => return refusal(another_directory(from)),
+                bound => is_founder |= bound.is_some(),
+            }
         }
-        if let Some(ctx) = self.running.get()
-            && let Some(bound) = ctx.core.state.read().members().incarnation(from)
-            && *bound != *hello.incarnation
-        {
-            return refusal(another_directory(from));
+        if hello.to != me.member_id.0 || !is_founder {
+            return refusal(format!("member {:x} is no founder of cluster {:x}", hello.from, me.cluster_id));
         }
         match self.pin(from, &hello.incarnation) {
             Ok(()) => IntroductionAnswer {
