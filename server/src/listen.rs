@@ -197,7 +197,8 @@ where
 
 /// etcd's line.
 fn log_rejected(endpoint: &str, from: Option<SocketAddr>, rejected: &Rejected) {
-    let from = from.map(|from| from.to_string()).unwrap_or_default();
+    // Go writes an unnamed socket so.
+    let from = from.map_or_else(|| "@".to_owned(), |from| from.to_string());
     let Rejected { server_name, certificate, why } = rejected;
     match certificate {
         Some(certificate) => tracing::warn!(

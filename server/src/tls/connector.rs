@@ -51,7 +51,7 @@ impl PeerConnector {
         if !url.scheme.is_tls() {
             return Ok(plain);
         }
-        let config = self.side.current().client.clone().map_err(io::Error::other)?;
+        let config = self.side.client()?;
         let handshake = TlsConnector::from(config).connect(server_name(url)?, plain);
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => Ok(Box::new(stream)),

@@ -1,8 +1,9 @@
 //! One side's TLS, the clients' or the members': its settings, and the configuration that its files gave last.
 
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use rustls::client::WebPkiServerVerifier;
@@ -84,8 +85,11 @@ pub(super) struct Current {
     files: Files,
     /// Absent without a certificate: a side may connect only.
     pub(super) server: Option<Arc<ServerConfig>>,
-    /// Whom this member connects to, or why it can't.
-    pub(super) client: Result<Arc<ClientConfig>, &'static str>,
+    /// What is shown when connecting, if anything.
+    shown_when_connecting: Option<Arc<CertifiedKey>>,
+    cas: Option<Arc<RootCertStore>>,
+    /// Made when the first connection wants it: a machine's own CAs are many, and most members need none.
+    client: OnceLock<Result<Arc<ClientConfig>, String>>,
     pub(super) revoked: Option<HashSet<Vec<u8>>>,
     not_after: Option<i64>,
 }
@@ -128,7 +132,9 @@ impl Side {
             current: RwLock::new(Arc::new(Current {
                 files: Files::default(),
                 server: None,
-                client: Err("not loaded"),
+                shown_when_connecting: None,
+                cas: None,
+                client: OnceLock::new(),
                 revoked: None,
                 not_after: None,
             })),
@@ -190,10 +196,9 @@ impl Side {
             Some(pair) => Some(Arc::new(self.server_config(pair.clone(), cas.clone())?)),
             None => None,
         };
-        let client = self.client_config(shown_when_connecting, cas)?;
         let revoked = files.crl.as_ref().map(File::revoked).transpose()?;
         let not_after = shown.and_then(|pair| Certificate::read(pair.cert.first()?).ok()).map(|cert| cert.not_after);
-        Ok(Current { files, server, client, revoked, not_after })
+        Ok(Current { files, server, shown_when_connecting, cas, client: OnceLock::new(), revoked, not_after })
     }
 
     fn server_config(
@@ -225,36 +230,39 @@ impl Side {
         Ok(config)
     }
 
-    fn client_config(
-        &self,
-        pair: Option<Arc<CertifiedKey>>,
-        cas: Option<Arc<RootCertStore>>,
-    ) -> Result<Result<Arc<ClientConfig>, &'static str>, TlsError> {
+    /// What connections to other members are made with.
+    ///
+    /// # Errors
+    /// There is nobody to believe.
+    pub(super) fn client(&self) -> io::Result<Arc<ClientConfig>> {
+        let current = self.current();
+        current.client.get_or_init(|| self.client_config(&current)).clone().map_err(io::Error::other)
+    }
+
+    fn client_config(&self, current: &Current) -> Result<Arc<ClientConfig>, String> {
         let by_ca = if self.self_made {
             None
         } else {
-            let roots = cas.unwrap_or_else(system_roots);
+            let roots = current.cas.clone().unwrap_or_else(system_roots);
             if roots.is_empty() {
-                return Ok(Err("no CA to believe: --peer-trusted-ca-file is not given, and this machine has none"));
+                return Err("--peer-trusted-ca-file is not given, and this machine has no CA certificates".to_owned());
             }
-            let by_ca = WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone())
-                .build()
-                .map_err(|error| TlsError::Unusable(error.to_string()))?;
-            Some(by_ca as Arc<_>)
+            let built = WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone()).build();
+            Some(built.map_err(|error| error.to_string())? as Arc<_>)
         };
         let members = Members { by_ca, allowed: self.allowed(), provider: self.provider.clone() };
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&self.versions)
-            .map_err(unusable)?
+            .map_err(|error| error.to_string())?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(members));
-        let mut config = match pair {
-            Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair))),
+        let mut config = match &current.shown_when_connecting {
+            Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair.clone()))),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
         config.resumption = rustls::client::Resumption::disabled();
-        Ok(Ok(Arc::new(config)))
+        Ok(Arc::new(config))
     }
 }
 

@@ -10,14 +10,14 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 
 use super::certificate::Certificate;
 use super::names::Allowed;
+use super::words;
 
 fn check(allowed: &Allowed, certificate: &CertificateDer<'_>) -> Result<(), Error> {
     if allowed.is_everybody() {
         return Ok(());
     }
     let read = Certificate::read(certificate).map_err(|_| CertificateError::BadEncoding)?;
-    // Of the errors there are, this one makes the alert that Go's clients show as "bad certificate".
-    if allowed.admits(&read) { Ok(()) } else { Err(CertificateError::NotValidForName.into()) }
+    if allowed.admits(&read) { Ok(()) } else { Err(words::not_allowed()) }
 }
 
 /// Who connects: vouched for by a CA, and of an allowed name.
@@ -38,7 +38,7 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.by_ca.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self.by_ca.verify_client_cert(end_entity, intermediates, now).map_err(words::as_go_alerts)?;
         check(&self.allowed, end_entity)?;
         Ok(verified)
     }

@@ -1,7 +1,9 @@
 //! What went wrong in a handshake, in the words of Go's TLS: people search for them, and etcd's tests wait for them.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 
+use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 /// An error of the system without its number: `no such file or directory`.
@@ -40,10 +42,46 @@ fn of_tls(error: &Error) -> String {
     }
 }
 
+/// The error of a certificate that is good but of no allowed name.
+pub(super) fn not_allowed() -> Error {
+    // Of the errors there are, this one makes the alert that Go's servers send, "bad certificate".
+    CertificateError::NotValidForName.into()
+}
+
+/// A client's certificate that was refused: with the alert that Go's servers send, which are three.
+pub(super) fn as_go_alerts(error: Error) -> Error {
+    let Error::InvalidCertificate(why) = error else { return error };
+    match why {
+        CertificateError::UnknownIssuer
+        | CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => why.into(),
+        // The others become a "bad certificate", and keep their words in a place that is free here: no name is asked of
+        // a client.
+        other => {
+            let presented = vec![reason(&other)];
+            CertificateError::NotValidForNameContext { expected: nobody(), presented }.into()
+        }
+    }
+}
+
+fn nobody() -> ServerName<'static> {
+    ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into())
+}
+
 fn of_certificate(error: &CertificateError) -> String {
-    let why = match error {
-        // Ours, of the lists of allowed names.
-        CertificateError::NotValidForName => return "client certificate authentication failed".to_owned(),
+    match error {
+        CertificateError::NotValidForName => "client certificate authentication failed".to_owned(),
+        CertificateError::NotValidForNameContext { expected, presented } if *expected == nobody() => {
+            format!("tls: failed to verify certificate: x509: {}", presented.concat())
+        }
+        other => format!("tls: failed to verify certificate: x509: {}", reason(other)),
+    }
+}
+
+fn reason(error: &CertificateError) -> String {
+    match error {
         CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "certificate has expired or is not yet valid: current time is after the certificate's".to_owned()
@@ -55,8 +93,7 @@ fn of_certificate(error: &CertificateError) -> String {
             "certificate specifies an incompatible key usage".to_owned()
         }
         other => other.to_string(),
-    };
-    format!("tls: failed to verify certificate: x509: {why}")
+    }
 }
 
 fn of_alert(alert: AlertDescription) -> String {

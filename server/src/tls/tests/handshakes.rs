@@ -39,6 +39,13 @@ async fn who_shows_nothing_or_something_foreign_stays_out() {
         rejects(&server, &foreign).await,
         "tls: failed to verify certificate: x509: certificate signed by unknown authority"
     );
+    let servers = side(dir.transport("v", &ca.issue(Says { server_only: true, ..Says::default() }), &ca.pem));
+    let (accepted, connected) = shake(&server, &servers).await;
+    assert_eq!(
+        accepted.map(|_| ()).expect_err("of no use").why,
+        "tls: failed to verify certificate: x509: certificate specifies an incompatible key usage"
+    );
+    assert_eq!(connected.map(|_| ()), Err("remote error: tls: bad certificate".to_owned()));
     // The other way round: the client does not believe the server and says so.
     let suspicious = side(dir.transport("d", &ca.issue(Says::default()), &other.pem));
     assert_eq!(rejects(&server, &suspicious).await, "remote error: tls: unknown certificate authority");
@@ -53,7 +60,7 @@ async fn names_that_are_not_allowed_stay_out() {
         let transport = dir.transport("s", &issued, &ca.pem);
         side(Transport { allowed_cns: list(cns), allowed_hostnames: list(hosts), ..transport })
     };
-    let says = Says { cn: "alice", names: &["*.clients.local", "10.1.1.1"], serial: 1 };
+    let says = Says { cn: "alice", names: &["*.clients.local", "10.1.1.1"], ..Says::default() };
     let client = side(dir.transport("c", &ca.issue(says), &ca.pem));
     accepts(&with(&["bob", "alice"], &[]), &client).await;
     accepts(&with(&[], &["a.clients.local"]), &client).await;
@@ -156,7 +163,7 @@ async fn listening(side: &std::sync::Arc<Side>) -> ListenUrl {
 async fn members_connect_to_members_they_believe() {
     let (ca, other, dir) = (Authority::new("ca"), Authority::new("other"), Dir::new());
     fn says<'a>(cn: &'a str, names: &'a [&'a str]) -> Says<'a> {
-        Says { cn, names, serial: 1 }
+        Says { cn, names, ..Says::default() }
     }
     let member = |name: &str, of: &Authority, says: Says<'_>, cns: &[&str]| {
         let allowed_cns = cns.iter().map(|cn| (*cn).to_owned()).collect();
@@ -203,7 +210,7 @@ async fn unix_sockets_carry_tls_too() {
     let stream = tokio::net::UnixStream::connect(&path).await.expect("connected");
     let (accepted, _) = listener.accept().await.expect("accepted");
     let name = super::super::connector::server_name(&url).expect("a name");
-    let connector = tokio_rustls::TlsConnector::from(side.current().client.clone().expect("a client"));
+    let connector = tokio_rustls::TlsConnector::from(side.client().expect("a client"));
     let (served, connected) = tokio::join!(acceptor.accept(accepted, None), connector.connect(name, stream));
     assert!(served.is_ok() && connected.is_ok());
 }

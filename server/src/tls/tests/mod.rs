@@ -41,7 +41,7 @@ async fn shake_from(
     from: Option<SocketAddr>,
 ) -> (Accepted, Result<tokio_rustls::client::TlsStream<DuplexStream>, String>) {
     let (here, there) = tokio::io::duplex(1 << 16);
-    let config = client.current().client.clone().expect("a client");
+    let config = client.client().expect("a client");
     let connecting = async {
         let name = "localhost".try_into().expect("a name");
         let connector = tokio_rustls::TlsConnector::from(config);

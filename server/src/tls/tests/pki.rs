@@ -23,11 +23,13 @@ pub(super) struct Says<'a> {
     pub(super) cn: &'a str,
     pub(super) names: &'a [&'a str],
     pub(super) serial: u64,
+    /// For servers only; else for both.
+    pub(super) server_only: bool,
 }
 
 impl Default for Says<'_> {
     fn default() -> Self {
-        Self { cn: "someone", names: &["localhost"], serial: 7 }
+        Self { cn: "someone", names: &["localhost"], serial: 7, server_only: false }
     }
 }
 
@@ -60,7 +62,10 @@ impl Authority {
                 Err(_) => SanType::DnsName((*name).try_into().expect("a name")),
             })
             .collect();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if !says.server_only {
+            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        }
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
         (pem("CERTIFICATE", cert.der()), pem("PRIVATE KEY", &key.serialize_der()))
