@@ -4,6 +4,7 @@
 //! takes up whatever was ready together, so nothing is held back longer than the rest of it takes to make.
 //! Nothing is reordered or dropped here, and what a frame means is not known.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -14,8 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes gathered at most. What goes beyond is written together with them, uncopied.
 const GATHERED_BYTES: usize = 32 << 10;
-/// Room kept between turns: idle connections are many.
-const KEPT_BYTES: usize = 4 << 10;
+
+thread_local! {
+    /// Room for [`GATHERED_BYTES`]. Between turns there is nothing gathered, so a thread's connections share it.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Takes a socket apart: the end that a connection is made on, and what writes when one of its turns is over.
 pub fn gather<IO>(io: IO) -> (Gather<IO>, Turns<IO>) {
@@ -66,13 +70,14 @@ struct Shared<IO> {
 
 impl<IO: AsyncWrite + Unpin> Shared<IO> {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.out.is_empty() {
+        if self.out.capacity() == 0 {
             return Poll::Ready(Ok(()));
         }
         while !self.out.is_empty() {
             let n = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out[self.written..]))?;
             self.advance(n)?;
         }
+        ROOM.set(std::mem::take(&mut self.out));
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
@@ -84,7 +89,6 @@ impl<IO: AsyncWrite + Unpin> Shared<IO> {
         if self.written == self.out.len() {
             self.written = 0;
             self.out.clear();
-            self.out.shrink_to(KEPT_BYTES);
         }
         Ok(())
     }
@@ -104,6 +108,10 @@ impl<IO: AsyncWrite + Unpin> Shared<IO> {
             if n > gathered {
                 return Poll::Ready(Ok(n - gathered));
             }
+        }
+        if self.out.capacity() == 0 {
+            self.out = ROOM.take();
+            self.out.reserve_exact(GATHERED_BYTES);
         }
         bufs.iter().for_each(|buf| self.out.extend_from_slice(buf));
         Poll::Ready(Ok(len))

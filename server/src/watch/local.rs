@@ -7,6 +7,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::chunks::Chunks;
 use super::ring::{Ring, Run};
 use super::table::Table;
 use super::watcher::{Counts, Lagging, Owed, Progress, Slot, Spec, Turn};
@@ -25,6 +26,7 @@ pub struct Local {
     runs: mpsc::UnboundedSender<Announced>,
     interested: AtomicBool,
     table: Mutex<Table>,
+    chunks: Arc<Chunks>,
 }
 
 /// The receiving end of a [`Local`]: a task for its thread.
@@ -36,7 +38,12 @@ pub struct Matching {
 impl Local {
     pub fn new() -> (Arc<Self>, Matching) {
         let (tx, rx) = mpsc::unbounded_channel();
-        let local = Arc::new(Self { runs: tx, interested: AtomicBool::new(false), table: Mutex::default() });
+        let local = Arc::new(Self {
+            runs: tx,
+            interested: AtomicBool::new(false),
+            table: Mutex::default(),
+            chunks: Arc::default(),
+        });
         (local.clone(), Matching { local, runs: rx })
     }
 
@@ -89,6 +96,11 @@ impl Watchers {
     /// A number that no other stream of this thread has at this time.
     pub fn number(&self) -> usize {
         self.stream
+    }
+
+    /// Where its thread has room for chunks.
+    pub fn chunks(&self) -> &Arc<Chunks> {
+        &self.local.chunks
     }
 
     /// Adds a watcher. `current` reads the store's revision; it is called once runs are sent here and while none is

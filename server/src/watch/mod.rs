@@ -2,6 +2,7 @@
 //! `api::watch`; nothing here changes state.
 
 mod aside;
+mod chunks;
 mod encode;
 mod history;
 mod local;

@@ -22,6 +22,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
 
 use super::aside::Aside;
+use super::chunks::ROOM_BYTES;
 use super::encode::{self, Head};
 use super::history::{self, Batch, HistoryError};
 use super::local::{Local, Next, Watchers};
@@ -113,7 +114,7 @@ impl Feeder {
             self.failed = Some(status);
         }
         if !self.out.is_empty() {
-            return Poll::Ready(Ok(Bytes::from(std::mem::take(&mut self.out))));
+            return Poll::Ready(Ok(self.watchers.chunks().chunk(std::mem::take(&mut self.out))));
         }
         match self.failed.take() {
             Some(status) => Poll::Ready(Err(status)),
@@ -304,7 +305,12 @@ impl Feeder {
     fn make_room(&mut self, turn: Turn, events: &[Event]) {
         if self.out.is_empty() {
             let len = encode::PREFIX + encode::events_len(&self.head, turn.watch, turn.fragment, events) + HEAD_BYTES;
-            self.out.reserve_exact(len.saturating_mul(1 + turn.others).min(CHUNK_BYTES + len));
+            let all = len.saturating_mul(1 + turn.others).min(CHUNK_BYTES + len);
+            if (ROOM_BYTES / 2..=ROOM_BYTES).contains(&all) {
+                self.out = self.watchers.chunks().room();
+            } else {
+                self.out.reserve_exact(all);
+            }
         }
     }
 
