@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod cluster;
+mod crds;
 mod dist;
 mod elf;
 mod go;
@@ -48,6 +49,8 @@ enum Task {
     },
     /// Build the static binary, target/dist/keepstone.
     Dist,
+    /// Write the CRDs in crds/ from the operator's API.
+    Crds,
     /// The part of `test static` that runs in a network of its own.
     #[command(hide = true)]
     Isolated { binary: PathBuf, dir: PathBuf },
@@ -71,6 +74,7 @@ fn carry_out(task: Task) -> Result<bool> {
         Task::Prove { parts } => prove::run(&Place::find()?, &parts),
         Task::Bench { args } => bench::run(&Place::find()?, &args).map(|()| true),
         Task::Dist => dist::run(&Place::find()?).map(|()| true),
+        Task::Crds => crds::write(&Place::find()?).map(|()| true),
         Task::Isolated { binary, dir } => isolated::inside(&binary, &dir).map(|()| true),
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::part::{self, Job, Need, Part};
 use crate::place::Place;
-use crate::{build, cluster, go, isolated, run};
+use crate::{build, cluster, crds, go, isolated, run};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -27,6 +27,7 @@ const PARTS: &[Part] = &[
     Part { quick: true, ..part("fmt", "formatting", 2, &[], fmt) },
     Part { quick: true, makes: Some(Need::Dev), ..part("build", "everything, unoptimized", 25, &[], build::dev) },
     Part { quick: true, ..part("clippy", "lints", 12, &[], clippy) },
+    Part { quick: true, ..part("crds", "crds/ is what the operator's API says", 2, &[Need::Dev], crds::check) },
     Part { quick: true, ..part("unit", "all tests in Rust", 10, &[Need::Dev], unit) },
     Part {
         quick: true,

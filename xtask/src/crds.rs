@@ -1,0 +1,32 @@
+//! The CRDs in crds/ are written from the types in operator/api.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::part::Job;
+use crate::place::Place;
+use crate::{build, run};
+
+/// Writes them.
+///
+/// # Errors
+/// When the types do not compile, or files can't be written.
+pub fn write(place: &Place) -> Result<()> {
+    run::to_end(&mut crdgen(place), Instant::now() + Duration::from_secs(30 * 60))
+}
+
+/// Fails where what is there is not what would be written.
+///
+/// # Errors
+/// Names the files that differ.
+pub fn check(job: &Job) -> Result<()> {
+    run::to_end(crdgen(job.place).arg("--check"), job.deadline)
+}
+
+fn crdgen(place: &Place) -> Command {
+    let mut command = build::cargo(place);
+    command.args(["run", "--quiet", "-p", "keepstone-operator-api", "--bin", "crdgen", "--", "crds"]);
+    command
+}
