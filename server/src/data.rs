@@ -244,7 +244,7 @@ fn try_open_checkpoint(
         return Err(DataError::OtherDirectory { store: paths.store.clone(), log: paths.log.clone() });
     }
     if let Some(cluster_id) = state.members().cluster_id()
-        && (cluster_id != identity.cluster_id || !knows(&state, identity.member_id))
+        && (!is_ours(log, identity, cluster_id) || !knows(&state, identity.member_id))
     {
         let member_id = state.members().iter().next().map_or(MemberId(0), |member| MemberId(member.id));
         let found = Identity { cluster_id, member_id };
@@ -252,6 +252,11 @@ fn try_open_checkpoint(
         return Err(DataError::OtherMember { store, log: log_dir, found, expected: identity });
     }
     Ok(Checkpoint { records, state, applied, rebuilt: false })
+}
+
+/// Whether the member's cluster has, or once had, this ID.
+fn is_ours(log: &Log, identity: Identity, cluster_id: u64) -> bool {
+    cluster_id == identity.cluster_id || log.passport.former_clusters.contains(&cluster_id)
 }
 
 fn knows(state: &State, id: MemberId) -> bool {

@@ -22,6 +22,7 @@ use crate::cluster::found::{self, Founders};
 use crate::cluster::gate::MemberGate;
 use crate::cluster::join::{self, Way};
 use crate::cluster::reception::FrontDesk;
+use crate::cluster::survive::{self, SurviveError};
 use crate::cluster::{Leadership, Passport, handover, reconcile};
 use crate::compactor::{Compactor, Pace};
 use crate::config::{ClusterState, Config, ConfigError, MetricsLevel, RuntimeKind};
@@ -57,6 +58,8 @@ enum FoundError {
     Random(std::io::Error),
     #[error("{}", crate::peer::service::REMOVED)]
     Removed,
+    #[error(transparent)]
+    Surviving(#[from] SurviveError),
     #[error("founding the cluster: {0}")]
     Founding(String),
     #[error("joining the cluster: {0}")]
@@ -119,7 +122,10 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let metrics =
         Metrics::new(metrics::Options { extensive: config.metrics == MetricsLevel::Extensive, foreign: false });
     let mut origin = None;
-    let log = data::open_log(&paths, log_options(&config, &metrics), || {
+    let mut log = data::open_log(&paths, log_options(&config, &metrics), || {
+        if config.survive.is_some() {
+            return Err(FoundError::Surviving(SurviveError::NoData));
+        }
         let found = Origin::of(&config)?;
         let identity = if let Origin::Founds(founders) = &found { Some(founders.identity) } else { None };
         origin = Some(found);
@@ -128,6 +134,7 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     if log.passport.removed {
         anyhow::bail!(FoundError::Removed);
     }
+    survive::carry_out(&config, &mut log)?;
     // A start that was cut off before the cluster was there goes on where it stopped.
     if origin.is_none() && !log.passport.settled {
         origin = Some(Origin::of(&config)?);

@@ -170,7 +170,7 @@ impl Founder {
 
     fn rows(&self) -> Vec<Row> {
         let cluster =
-            ClusterInit { cluster_id: self.identity.cluster_id, token: self.token.clone(), members: Vec::new() };
+            ClusterInit { cluster_id: self.identity.cluster_id, token: self.token.clone(), ..Default::default() };
         vec![
             Row::Cluster(cluster),
             Row::Member(self.member.clone()),

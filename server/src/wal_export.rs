@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn our_own_become_etcds() {
         let member = Member { id: 7, peer_urls: vec!["http://a:1".into()], ..Default::default() };
-        let init = ClusterInit { cluster_id: 1, token: "t".into(), members: vec![member] };
+        let init = ClusterInit { cluster_id: 1, token: "t".into(), members: vec![member], ..Default::default() };
         let out = translated(vec![
             InternalRaftRequest { cluster_init: Some(init), ..Default::default() },
             InternalRaftRequest { member_bind: Some(MemberBind::default()), ..Default::default() },

@@ -78,6 +78,7 @@ async fn found(ctx: &Context, founders: &Founders) -> Result<(), Error> {
         cluster_id: founders.identity.cluster_id,
         token: ctx.config.initial_cluster_token.clone(),
         members: founders.members.iter().map(member).collect(),
+        former_ids: Vec::new(),
     };
     propose(ctx, InternalRaftRequest { cluster_init: Some(init), ..Default::default() }).await
 }

@@ -8,6 +8,7 @@ use keepstone_proto::keepstonepb::{Claim, Introduction, Member};
 use keepstone_state::MemberId;
 
 use super::reception::FrontDesk;
+use super::survive::MAX_FORMER;
 use crate::config::{Config, ConfigError, ListenUrl};
 use crate::core::Identity;
 use crate::peer::grpc::Connector;
@@ -59,8 +60,12 @@ pub async fn claim(way: &Way, desk: &FrontDesk, connector: &Connector) -> Result
         let why = match connector.introduce(url, Introduction { kind: Some(Kind::Claim(claim.clone())) }).await {
             Ok(answer) if answer.error.is_empty() => {
                 let identity = Identity { cluster_id: answer.cluster_id, member_id: MemberId(answer.member_id) };
-                desk.update(|passport| (passport.identity, passport.settled) = (Some(identity), true))
-                    .map_err(|error| format!("writing down the identity: {error}"))?;
+                let former = answer.former_cluster_ids.into_iter().take(MAX_FORMER).collect();
+                desk.update(|passport| {
+                    (passport.identity, passport.settled) = (Some(identity), true);
+                    passport.former_clusters = former;
+                })
+                .map_err(|error| format!("writing down the identity: {error}"))?;
                 return Ok((identity, answer.members));
             }
             Ok(answer) if !answer.retry => return Err(format!("{url}: {}", answer.error)),

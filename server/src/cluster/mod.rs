@@ -13,6 +13,7 @@ pub mod passport;
 pub mod plan;
 pub mod reception;
 pub mod reconcile;
+pub mod survive;
 
 pub use leadership::Leadership;
 pub use passport::Passport;

@@ -13,12 +13,30 @@ use crate::core::Identity;
 
 /// Only an identity and an incarnation, of a member that has its cluster.
 const FORMAT_1: u8 = 1;
+/// No survival, no former IDs, no permit.
 const FORMAT_2: u8 = 2;
+const FORMAT_3: u8 = 3;
+/// Flags of [`Survival`].
+const PENDING: u8 = 4;
+const DONE: u8 = 8;
 /// Founders of one cluster at most: all their incarnations have to fit into one record.
 pub const MAX_FOUNDERS: usize = 64;
+/// Bytes of a permit's nonce at most.
+pub const MAX_NONCE: usize = 64;
 
 /// A random number that every data directory gets once. Binds a member's ID to this very directory.
 pub type Incarnation = [u8; 16];
+
+/// How far this member has got with going on alone. See `survive`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Survival {
+    #[default]
+    None,
+    /// It was told to, and what that takes is not all in the log.
+    Pending,
+    /// It did, and was not started without being told to since.
+    Done,
+}
 
 /// See the module's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +51,11 @@ pub struct Passport {
     pub settled: bool,
     /// This member knows that it was removed from its cluster.
     pub removed: bool,
+    pub survival: Survival,
+    /// IDs that the cluster had before: a state that is some entries behind may still have one of them.
+    pub former_clusters: Vec<u64>,
+    /// The nonce of the permit that this directory founds, or has founded, a cluster with; empty without one.
+    pub permit: Bytes,
 }
 
 impl Passport {
@@ -43,17 +66,39 @@ impl Passport {
     pub fn new(identity: Option<Identity>) -> io::Result<Self> {
         let mut incarnation = [0; 16];
         io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut incarnation)?;
-        Ok(Self { identity, incarnation, founders: BTreeMap::new(), settled: false, removed: false })
+        Ok(Self { identity, incarnation, ..Self::blank() })
+    }
+
+    fn blank() -> Self {
+        Self {
+            identity: None,
+            incarnation: [0; 16],
+            founders: BTreeMap::new(),
+            settled: false,
+            removed: false,
+            survival: Survival::None,
+            former_clusters: Vec::new(),
+            permit: Bytes::new(),
+        }
     }
 
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(64);
-        out.put_u8(FORMAT_2);
+        out.put_u8(FORMAT_3);
         let identity = self.identity.unwrap_or(Identity { cluster_id: 0, member_id: MemberId(0) });
         out.put_u64_le(identity.cluster_id);
         out.put_u64_le(identity.member_id.0);
         out.put_slice(&self.incarnation);
-        out.put_u8(u8::from(self.removed) | u8::from(self.settled) << 1);
+        let survival = match self.survival {
+            Survival::None => 0,
+            Survival::Pending => PENDING,
+            Survival::Done => DONE,
+        };
+        out.put_u8(u8::from(self.removed) | u8::from(self.settled) << 1 | survival);
+        out.put_u8(self.former_clusters.len() as u8);
+        self.former_clusters.iter().for_each(|id| out.put_u64_le(*id));
+        out.put_u8(self.permit.len() as u8);
+        out.put_slice(&self.permit);
         out.put_u8(self.founders.len() as u8);
         for (id, incarnation) in &self.founders {
             out.put_u64_le(id.0);
@@ -64,33 +109,45 @@ impl Passport {
 
     /// # Errors
     /// Bytes of another format.
-    pub fn decode(mut bytes: &[u8]) -> Result<Self, String> {
-        let other = || "its identity record has another format".to_owned();
-        let format = bytes.try_get_u8().map_err(|_| other())?;
-        if bytes.len() < 32 || !matches!((format, bytes.len()), (FORMAT_1, 32) | (FORMAT_2, 34..)) {
-            return Err(other());
-        }
-        let identity = Identity { cluster_id: bytes.get_u64_le(), member_id: MemberId(bytes.get_u64_le()) };
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        Self::read(bytes).ok_or_else(|| "its identity record has another format".to_owned())
+    }
+
+    fn read(mut bytes: &[u8]) -> Option<Self> {
+        let format = bytes.try_get_u8().ok()?;
+        let identity =
+            Identity { cluster_id: bytes.try_get_u64_le().ok()?, member_id: MemberId(bytes.try_get_u64_le().ok()?) };
         let mut passport = Self {
             identity: (identity.cluster_id != 0).then_some(identity),
-            incarnation: take_incarnation(&mut bytes),
-            founders: BTreeMap::new(),
+            incarnation: take_incarnation(&mut bytes)?,
             settled: true,
-            removed: false,
+            ..Self::blank()
         };
-        if format == FORMAT_2 {
-            let flags = bytes.get_u8();
+        if !(FORMAT_1..=FORMAT_3).contains(&format) {
+            return None;
+        }
+        if format >= FORMAT_2 {
+            let flags = bytes.try_get_u8().ok()?;
             (passport.removed, passport.settled) = (flags & 1 != 0, flags & 2 != 0);
-            let founders = usize::from(bytes.get_u8());
-            if bytes.len() != founders * 24 {
-                return Err(other());
-            }
-            for _ in 0..founders {
-                let id = MemberId(bytes.get_u64_le());
-                passport.founders.insert(id, take_incarnation(&mut bytes));
+            passport.survival = match flags & (PENDING | DONE) {
+                0 => Survival::None,
+                PENDING => Survival::Pending,
+                _ => Survival::Done,
+            };
+        }
+        if format >= FORMAT_3 {
+            let former = bytes.try_get_u8().ok()?;
+            passport.former_clusters = (0..former).map(|_| bytes.try_get_u64_le().ok()).collect::<Option<_>>()?;
+            let permit = usize::from(bytes.try_get_u8().ok()?);
+            passport.permit = Bytes::copy_from_slice(bytes.split_off(..permit)?);
+        }
+        if format >= FORMAT_2 {
+            for _ in 0..bytes.try_get_u8().ok()? {
+                let id = MemberId(bytes.try_get_u64_le().ok()?);
+                passport.founders.insert(id, take_incarnation(&mut bytes)?);
             }
         }
-        Ok(passport)
+        bytes.is_empty().then_some(passport)
     }
 
     /// Writes it to the log. Returns once it is on disk. Blocks for that long.
@@ -104,10 +161,10 @@ impl Passport {
     }
 }
 
-fn take_incarnation(bytes: &mut &[u8]) -> Incarnation {
+fn take_incarnation(bytes: &mut &[u8]) -> Option<Incarnation> {
     let mut incarnation = [0; 16];
-    bytes.copy_to_slice(&mut incarnation);
-    incarnation
+    bytes.try_copy_to_slice(&mut incarnation).ok()?;
+    Some(incarnation)
 }
 
 #[cfg(test)]
@@ -117,12 +174,14 @@ mod tests {
     #[test]
     fn a_passport_reads_as_it_was_written() {
         let identity = Some(Identity { cluster_id: 7, member_id: MemberId(9) });
-        let plain =
-            Passport { identity, incarnation: [3; 16], founders: BTreeMap::new(), settled: false, removed: false };
+        let plain = Passport { identity, incarnation: [3; 16], ..Passport::blank() };
         let founders = BTreeMap::from([(MemberId(1), [1; 16]), (MemberId(2), [2; 16])]);
         let founder = Passport { founders, settled: true, removed: true, ..plain.clone() };
         let unclaimed = Passport { identity: None, ..plain.clone() };
-        for passport in [&plain, &founder, &unclaimed] {
+        let former_clusters = vec![4, 5];
+        let survivor = Passport { survival: Survival::Pending, former_clusters, settled: true, ..plain.clone() };
+        let survived = Passport { survival: Survival::Done, permit: Bytes::from_static(b"nonce"), ..founder.clone() };
+        for passport in [&plain, &founder, &unclaimed, &survivor, &survived] {
             assert_eq!(Passport::decode(&passport.encode()).as_ref(), Ok(passport));
             let bytes = passport.encode();
             assert!((0..bytes.len()).all(|len| Passport::decode(&bytes[..len]).is_err()));
@@ -130,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_format_still_reads() {
+    fn the_formats_of_before_still_read() {
         let mut bytes = vec![FORMAT_1];
         bytes.put_u64_le(7);
         bytes.put_u64_le(9);
@@ -138,5 +197,12 @@ mod tests {
         let passport = Passport::decode(&bytes).expect("a passport");
         assert_eq!(passport.identity, Some(Identity { cluster_id: 7, member_id: MemberId(9) }));
         assert_eq!(passport.incarnation, [3; 16]);
+        bytes[0] = FORMAT_2;
+        bytes.extend([3, 1]);
+        bytes.put_u64_le(8);
+        bytes.put_slice(&[4; 16]);
+        let passport = Passport::decode(&bytes).expect("a passport");
+        assert!(passport.removed && passport.settled && passport.survival == Survival::None);
+        assert_eq!(passport.founders, BTreeMap::from([(MemberId(8), [4; 16])]));
     }
 }

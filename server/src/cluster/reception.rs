@@ -124,14 +124,14 @@ impl FrontDesk {
         if let Err(error) = ctx.reads.wait().await {
             return later(error.to_string());
         }
-        let (found, members) = {
+        let (found, members, former_cluster_ids) = {
             let state = ctx.core.state.read();
             let table = state.members();
             let mut members: Vec<Member> = table.iter().cloned().collect();
             members.sort_by_key(|member| member.id);
             let same = |member: &&Member| member.peer_urls.iter().any(|url| claim.peer_urls.contains(url));
             let found = members.iter().find(same).map(|member| MemberId(member.id));
-            (found, members)
+            (found, members, table.former_ids().to_vec())
         };
         if let Some(why) = differs(&claim, &members) {
             return refusal(why);
@@ -149,6 +149,7 @@ impl FrontDesk {
                 cluster_id: ctx.core.identity.cluster_id,
                 member_id: id.0,
                 members,
+                former_cluster_ids,
                 ..Default::default()
             },
             Err(Error::IncarnationMismatch) => refusal(another_directory(id)),

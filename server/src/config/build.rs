@@ -10,8 +10,8 @@ use super::features::Features;
 use super::notice::Notice;
 use super::settings::Settings;
 use super::{
-    Allowed, AutoCompaction, ClusterState, Config, Keepalive, MetricsLevel, RuntimeKind, SocketOptions, TlsLimits,
-    Transport, checks, effects, log_settings, security,
+    Allowed, AutoCompaction, ClusterState, Config, Keepalive, MetricsLevel, RuntimeKind, SocketOptions, Survive,
+    TlsLimits, Transport, checks, effects, log_settings, security,
 };
 
 const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
@@ -68,6 +68,7 @@ fn config(s: &Settings, log: super::LogConfig, features: Features) -> Result<Con
         },
         join: s.urls("join"),
         initial_cluster_token: s.text("initial-cluster-token"),
+        survive: survive(s)?,
         strict_reconfig_check: s.bool("strict-reconfig-check"),
         max_learners: count(s, "max-learners")?,
         heartbeat_interval: Duration::from_millis(s.uint("heartbeat-interval")),
@@ -117,6 +118,17 @@ fn keepalive(s: &Settings) -> Result<Keepalive, ConfigError> {
         interval: positive(s, "grpc-keepalive-interval")?,
         timeout: positive(s, "grpc-keepalive-timeout")?,
     })
+}
+
+fn survive(s: &Settings) -> Result<Option<Survive>, ConfigError> {
+    match (s.bool("force-new-cluster"), s.bool("force-new-cluster-id")) {
+        (true, true) => {
+            invalid("--force-new-cluster keeps the cluster's ID, --force-new-cluster-id does not: give one".to_owned())
+        }
+        (true, false) => Ok(Some(Survive::SameCluster)),
+        (false, true) => Ok(Some(Survive::NewCluster)),
+        (false, false) => Ok(None),
+    }
 }
 
 fn zero_means(n: u64, default: u64) -> u64 {

@@ -73,6 +73,8 @@ pub struct Config {
     /// Peer URLs of a cluster to join without naming all its members. Empty for none.
     pub join: Vec<ListenUrl>,
     pub initial_cluster_token: String,
+    /// Go on alone with the data that is here.
+    pub survive: Option<Survive>,
     pub strict_reconfig_check: bool,
     pub max_learners: usize,
 
@@ -138,6 +140,15 @@ pub struct SocketOptions {
 pub enum ClusterState {
     New,
     Existing,
+}
+
+/// What a member goes on as whose cluster is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survive {
+    /// The same cluster.
+    SameCluster,
+    /// A cluster with an ID of its own.
+    NewCluster,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,6 +32,10 @@ use crate::peer::{PeerError, Transport, wire};
 /// whoever keeps it.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// Pause after a stream that could not be opened. openraft's own comes with the first entries, which a peer that refuses
+/// to talk, or is not there, never asks for.
+const REOPEN: Duration = Duration::from_millis(100);
+
 type Failure = RPCError<TypeConfig>;
 
 /// The way to the others.
@@ -137,7 +141,13 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             let limit = option.soft_ttl().max(SILENCE);
             let replicating = self.transport.replicate(to, messages.boxed());
             let answers = tokio::time::timeout(limit, replicating).await.unwrap_or(Err(PeerError::Timeout { to }));
-            let answers = answers.map_err(|error| self.failure(error, RPCTypes::AppendEntries, limit))?;
+            let answers = match answers {
+                Ok(answers) => answers,
+                Err(error) => {
+                    tokio::time::sleep(REOPEN).await;
+                    return Err(self.failure(error, RPCTypes::AppendEntries, limit));
+                }
+            };
             let this = &*self;
             let state = Some((answers, 0));
             let outcomes = stream::unfold(state, move |state| {

@@ -8,7 +8,7 @@ use keepstone_proto::{
         LeaseGrantResponse, LeaseRevokeResponse, MemberAddResponse, MemberPromoteResponse, MemberRemoveResponse,
         MemberUpdateResponse, ResponseHeader, alarm_request::AlarmAction,
     },
-    keepstonepb::LeaseExpire,
+    keepstonepb::{LeaseExpire, SoleSurvivor},
 };
 
 use crate::{
@@ -23,6 +23,9 @@ use crate::{
     types::{Effects, LeaseChange, LeaseId, MemberId, RecordError, Records},
     view::{Fault, settle},
 };
+
+/// What a revision is raised to at most by leaving revisions out.
+const MAX_REVISION: i64 = (1 << 52) - 1;
 
 impl State {
     /// Applies a request of the log, and adds what it changed to `effects`, which collects a whole run of requests:
@@ -143,6 +146,10 @@ impl State {
         if let Some(alarm) = &request.alarm {
             return Ok(self.alarm(alarm, effects));
         }
+        if let Some(survivor) = &request.sole_survivor {
+            self.survive(survivor, effects);
+            return Ok(Reply::Done);
+        }
         if let Some(reply) = self.apply_members(request, effects)? {
             return Ok(reply);
         }
@@ -157,6 +164,21 @@ impl State {
         self.kv.compact(compaction.revision)?;
         effects.write(&Row::Floor(compaction.revision));
         Ok(Reply::Compaction(CompactionResponse { header: self.header() }))
+    }
+
+    /// A cluster that gets another ID gets revisions that nobody can have seen under the old one, and no history: who
+    /// watches has to list again.
+    fn survive(&mut self, survivor: &SoleSurvivor, effects: &mut Effects) {
+        effects.members = true;
+        let raised = self.kv.revision.saturating_add(survivor.bump_revision).min(MAX_REVISION);
+        if !self.members.survive(survivor, effects) || raised <= self.kv.revision {
+            return;
+        }
+        self.kv.revision = raised;
+        effects.write_revision(raised);
+        if self.kv.compact(raised).is_ok() {
+            effects.write(&Row::Floor(raised));
+        }
     }
 
     fn lease_grant(&mut self, grant: &LeaseGrantRequest, effects: &mut Effects) -> Result<Reply, Error> {

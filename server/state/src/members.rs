@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keepstone_proto::{
     etcdserverpb,
-    keepstonepb::{ClusterInit, Member, MemberAdd, MemberBind, MemberUpdate},
+    keepstonepb::{ClusterInit, Member, MemberAdd, MemberBind, MemberUpdate, SoleSurvivor},
     membershippb::{ClusterMemberAttrSetRequest, DowngradeInfoSetRequest},
 };
 
@@ -15,11 +15,15 @@ use crate::{
     types::{Effects, MemberId},
 };
 
+/// How many IDs of earlier times a cluster remembers.
+const MAX_FORMER: usize = 16;
+
 /// See the module's head.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Members {
     /// 0 until the cluster is initialized.
     cluster_id: u64,
+    former_ids: Vec<u64>,
     token: String,
     members: BTreeMap<MemberId, Member>,
     removed: BTreeSet<MemberId>,
@@ -33,6 +37,11 @@ impl Members {
     /// `None` until the cluster is initialized.
     pub fn cluster_id(&self) -> Option<u64> {
         (self.cluster_id != 0).then_some(self.cluster_id)
+    }
+
+    /// The IDs the cluster had before a survivor went on under another one, oldest first; the last 16.
+    pub fn former_ids(&self) -> &[u64] {
+        &self.former_ids
     }
 
     /// The token the cluster was founded with.
@@ -119,7 +128,7 @@ impl Members {
             let same = self.cluster_id == init.cluster_id && self.token == init.token;
             return if same { Ok(()) } else { Err(Error::ClusterInitialized) };
         }
-        let cluster = ClusterInit { members: Vec::new(), ..init.clone() };
+        let cluster = ClusterInit { members: Vec::new(), former_ids: Vec::new(), ..init.clone() };
         effects.write(&Row::Cluster(cluster.clone()));
         self.restore(Row::Cluster(cluster));
         for member in &init.members {
@@ -148,6 +157,37 @@ impl Members {
         effects.write(&Row::Removed(id));
         self.restore(Row::Removed(id));
         Ok(())
+    }
+
+    /// Leaves one member in the table, as a voter; the others count as removed. Returns whether the cluster has
+    /// another ID now.
+    pub(crate) fn survive(&mut self, survivor: &SoleSurvivor, effects: &mut Effects) -> bool {
+        let row = survivor.member.clone().unwrap_or_default();
+        let id = MemberId(row.id);
+        let lost: Vec<MemberId> = self.members.keys().copied().filter(|other| *other != id).collect();
+        for id in lost {
+            self.members.remove(&id);
+            effects.erase_member(id);
+            effects.write(&Row::Removed(id));
+            self.restore(Row::Removed(id));
+        }
+        if self.removed.remove(&id) {
+            effects.erase_removed(id);
+        }
+        let row = self.get(id).cloned().unwrap_or(row);
+        self.save(Member { is_learner: false, ..row }, effects);
+        let another = self.cluster_id != 0 && self.cluster_id != survivor.cluster_id;
+        if self.cluster_id != survivor.cluster_id {
+            let mut former_ids = self.former_ids.clone();
+            former_ids.extend((self.cluster_id != 0).then_some(self.cluster_id));
+            let forgotten = former_ids.len().saturating_sub(MAX_FORMER);
+            let former_ids = former_ids.split_off(forgotten);
+            let (cluster_id, token) = (survivor.cluster_id, self.token.clone());
+            let cluster = Row::Cluster(ClusterInit { cluster_id, token, members: Vec::new(), former_ids });
+            effects.write(&cluster);
+            self.restore(cluster);
+        }
+        another
     }
 
     pub(crate) fn promote(&mut self, id: MemberId, effects: &mut Effects) -> Result<(), Error> {
@@ -241,6 +281,7 @@ impl Members {
             Row::Permit(nonce) => self.permit = Some(nonce),
             Row::Cluster(cluster) => {
                 self.cluster_id = cluster.cluster_id;
+                self.former_ids = cluster.former_ids;
                 self.token = cluster.token;
             }
             Row::Version(version) => self.version = Some(version),

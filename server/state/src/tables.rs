@@ -154,6 +154,10 @@ impl Effects {
         self.erase(member_key(id));
     }
 
+    pub(crate) fn erase_removed(&mut self, id: MemberId) {
+        self.erase(with_id(REMOVED, id.0));
+    }
+
     pub(crate) fn erase_downgrade(&mut self) {
         self.erase(DOWNGRADE.to_vec());
     }
@@ -208,7 +212,7 @@ mod tests {
             Row::Removed(MemberId(4)),
             Row::Bound(MemberId(4), b"incarnation".to_vec()),
             Row::Permit(b"nonce".to_vec()),
-            Row::Cluster(ClusterInit { cluster_id: 1, token: "t".into(), members: Vec::new() }),
+            Row::Cluster(ClusterInit { cluster_id: 1, token: "t".into(), members: Vec::new(), former_ids: vec![2] }),
             Row::Version("3.6.0".into()),
             Row::Downgrade("3.5.0".into()),
         ];

@@ -49,11 +49,11 @@ pub(super) const FLAGS: &[Flag] = &[
         "0",
         "How much history to keep: revisions, or a duration (hours where it has no unit). 0 turns it off.",
     ),
-    refused(
+    on(
         "force-new-cluster",
         Kind::Bool,
         "false",
-        "not in this version; found a new cluster from a backup with `keepstone restore`",
+        "Go on alone with the data that is here, under the same cluster ID: the other members are lost for good. Carried out once; take it away afterwards.",
     ),
     discovery("discovery", ""),
     discovery("discovery-token", ""),

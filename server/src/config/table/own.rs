@@ -33,5 +33,11 @@ pub(super) const FLAGS: &[Flag] = &[
         "",
         "Peer URLs of members of a cluster to join, in place of --initial-cluster; this member's peer URLs have been added there. Ignored once the member has data.",
     ),
+    own(
+        "force-new-cluster-id",
+        Kind::Bool,
+        "false",
+        "As --force-new-cluster, under a new cluster ID: revisions rise by a billion and all history counts as compacted, so that whoever watches lists again.",
+    ),
     own("value-cache-bytes", Kind::Uint, "134217728", "Bytes of recently used values kept in memory."),
 ];

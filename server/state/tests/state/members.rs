@@ -2,7 +2,9 @@
 
 use keepstone_proto::{
     etcdserverpb::InternalRaftRequest,
-    keepstonepb::{ClusterInit, Member as Row, MemberAdd, MemberBind, MemberPromote, MemberRemove, MemberUpdate},
+    keepstonepb::{
+        ClusterInit, Member as Row, MemberAdd, MemberBind, MemberPromote, MemberRemove, MemberUpdate, SoleSurvivor,
+    },
     membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest},
 };
 use keepstone_state::{Error, MemberId, Reply};
@@ -11,7 +13,8 @@ use crate::support::*;
 
 fn init() -> InternalRaftRequest {
     let member = Row { id: 1, name: "one".into(), peer_urls: vec!["http://1:2380".into()], ..Row::default() };
-    let cluster_init = Some(ClusterInit { cluster_id: 77, token: "t".into(), members: vec![member] });
+    let cluster_init =
+        Some(ClusterInit { cluster_id: 77, token: "t".into(), members: vec![member], ..ClusterInit::default() });
     InternalRaftRequest { cluster_init, ..request() }
 }
 
@@ -156,4 +159,59 @@ fn what_this_version_can_not_do_is_refused() {
     let status = InternalRaftRequest { auth_status: Some(AuthStatusRequest {}), ..request() };
     let Ok(Reply::AuthStatus(status)) = member.apply(&status) else { panic!() };
     assert!(!status.enabled);
+}
+
+fn alone(cluster_id: u64) -> InternalRaftRequest {
+    let member = Some(Row { id: 2, peer_urls: vec!["http://2:2380".into()], ..Row::default() });
+    let sole_survivor = Some(SoleSurvivor { member, cluster_id, bump_revision: 1000 });
+    InternalRaftRequest { sole_survivor, ..request() }
+}
+
+#[test]
+fn a_survivor_is_the_only_member_left() {
+    let mut member = founded();
+    member.apply(&add(2, "http://two:2380", true)).expect("added");
+    member.apply(&add(3, "http://3:2380", false)).expect("added");
+    member.put("a", "1");
+    assert_eq!(member.apply(&alone(77)), Ok(Reply::Done));
+    let table = member.state.members();
+    assert_eq!(table.list().len(), 1);
+    let left = table.get(MemberId(2)).expect("the survivor");
+    assert_eq!((left.is_learner, left.peer_urls[0].as_str()), (false, "http://two:2380"));
+    assert!(table.is_removed(MemberId(1)) && table.is_removed(MemberId(3)));
+    // The cluster is the same: so is its history.
+    assert_eq!((table.cluster_id(), table.former_ids()), (Some(77), &[][..]));
+    assert_eq!((member.state.revision(), member.state.compact_revision()), (2, -1));
+    assert!(member.store.restore() == member.state);
+}
+
+#[test]
+fn a_survivor_under_another_id_has_new_revisions_and_no_history() {
+    let mut member = founded();
+    member.apply(&add(2, "http://2:2380", false)).expect("added");
+    member.put("a", "1");
+    member.put("a", "2");
+    // Whether it is carried out once or twice.
+    for _ in 0..2 {
+        assert_eq!(member.apply(&alone(78)), Ok(Reply::Done));
+        let table = member.state.members();
+        assert_eq!((table.cluster_id(), table.former_ids()), (Some(78), &[77][..]));
+        assert_eq!((member.state.revision(), member.state.compact_revision()), (1003, 1003));
+        assert!(member.store.restore() == member.state);
+    }
+    member.sweep();
+    assert_eq!(member.stored(), [(3, 0)]);
+    assert_eq!(member.put("b", "").header.expect("a header").revision, 1004);
+}
+
+#[test]
+fn a_survivor_that_was_removed_is_a_member_again() {
+    let mut member = founded();
+    member.apply(&add(2, "http://two:2380", false)).expect("added");
+    member.apply(&remove(2)).expect("removed");
+    assert_eq!(member.apply(&alone(77)), Ok(Reply::Done));
+    let table = member.state.members();
+    assert!(!table.is_removed(MemberId(2)));
+    assert_eq!(table.get(MemberId(2)).expect("a row").peer_urls, ["http://2:2380"]);
+    assert!(member.store.restore() == member.state);
 }
