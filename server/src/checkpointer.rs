@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::core::Core;
+use crate::huge_pages;
 use crate::raft::codec;
 
 /// Unwritten bytes that make a checkpoint due at once.
@@ -141,6 +142,9 @@ impl Worker {
 
     fn step(&mut self, asked_for: bool) -> Result<(), CheckpointError> {
         let dirty = self.core.records.dirty_bytes();
+        if dirty >= WRITE_BYTES || self.core.records.total_bytes() >= huge_pages::LARGE_STORE {
+            huge_pages::allow();
+        }
         let overdue = self.last_flush.elapsed() >= FLUSH_EVERY;
         if dirty >= WRITE_BYTES || (dirty > 0 && (overdue || asked_for)) {
             let began = Instant::now();

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::core::Core;
+use crate::pins::HeldBack;
 
 /// Bytes of chunks rewritten between two looks at whether to stop.
 const REWRITE_BYTES: usize = 8 << 20;
@@ -156,6 +157,7 @@ impl Worker {
     /// none when the member stops.
     fn shrink_index(&self, mut floor: i64) -> Option<i64> {
         let mut dead = Vec::new();
+        let mut held: Option<HeldBack> = None;
         loop {
             let began = Instant::now();
             let done = {
@@ -163,9 +165,19 @@ impl Worker {
                 // is what the index goes by.
                 let mut state = self.core.state.write();
                 floor = state.compact_revision().max(floor);
+                if held.as_ref().is_some_and(|held| held.is_over(self.core.records.total_bytes())) {
+                    tracing::warn!(compact_revision = floor, "lists that are read too slowly lose their revision");
+                    self.core.pins.revoke_lists_below(floor);
+                    held = None;
+                }
                 let pinned = self.core.pins.lowest().is_some_and(|pin| pin < floor);
                 (!pinned).then(|| state.compact_some(self.pace.batch, &mut dead))
             };
+            if done.is_none() {
+                held.get_or_insert_with(|| HeldBack::new(self.core.records.total_bytes()));
+            } else {
+                held = None;
+            }
             self.core.metrics.mvcc.index_compaction_pause.observe(began.elapsed().as_secs_f64() * 1000.0);
             self.core.metrics.mvcc.compacted_keys.inc_by(dead.len() as u64);
             self.core.records.remove(&dead);

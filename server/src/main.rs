@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use keepstone::config::{Command, Config, Surroundings};
-use keepstone::{logging, restore, version, wal_export};
+use keepstone::{huge_pages, logging, restore, version, wal_export};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 
 /// Runs a member until it is told to stop.
 fn serve(config: Config) -> ExitCode {
+    huge_pages::hold_back();
     let directives = std::env::var("KEEPSTONE_LOG").ok();
     // Kept to the end: dropping it writes the last lines.
     let _log = match logging::init(&config.log, directives.as_deref()) {

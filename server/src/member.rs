@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::api::context::{BULK_READS, Context};
+use crate::api::range::allowance::Allowance;
 use crate::api::{http, observe, services};
 use crate::checkpointer::Checkpointer;
 use crate::cluster::establish::establish;
@@ -45,7 +46,7 @@ use crate::raft::types::Raft;
 use crate::runtime::{Layout, Workers};
 use crate::tls::{self, PeerConnector, Sides};
 use crate::watch::Hub;
-use crate::{clocks, purge};
+use crate::{clocks, huge_pages, purge};
 
 /// Why a member did not find its cluster.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +166,7 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         identity = find_cluster(origin.as_ref(), &desk, &connector, &book) => identity?,
         () = signal.received() => return Ok(()),
     };
+    huge_pages::allow_for(&paths.store);
     let checkpoint = data::open_checkpoint(&paths, &log, identity, config.value_cache_bytes)?;
     tracing::info!(
         "local-member-id" = format!("{:x}", identity.member_id.0),
@@ -256,6 +258,7 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         reads,
         checkpointer: checkpointer.clone(),
         bulk: Arc::new(Semaphore::new(BULK_READS)),
+        lists: Allowance::default(),
         paths,
     });
     let gate = Arc::new(MemberGate::new(core.clone(), desk.clone()));

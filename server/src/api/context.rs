@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 
 use super::error::status;
+use super::range::allowance::Allowance;
 use crate::checkpointer::Checkpointer;
 use crate::cluster::Leadership;
 use crate::config::Config;
@@ -36,6 +37,8 @@ pub struct Context {
     pub paths: Paths,
     /// Reads of everything (snapshots, hashes) that may run at once.
     pub bulk: Arc<Semaphore>,
+    /// Memory that answers of many keys may take.
+    pub lists: Allowance,
 }
 
 impl Context {

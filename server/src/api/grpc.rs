@@ -18,6 +18,7 @@ use tonic::{Code, Status};
 use tower_service::Service;
 
 use super::error::status;
+use super::range::{Format, Large};
 use super::unary::{Method, Unary};
 use super::until_stop::{self, UntilStop};
 use crate::cluster::Leadership;
@@ -105,6 +106,15 @@ impl Grpc {
 
     /// Answers one request. Unknown services and methods get Go's own words.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
+        self.answer(request, true).await
+    }
+
+    /// As [`Self::call`], for a caller in this process: a [`Large`] answer stays in the response's extensions.
+    pub async fn call_within(&self, request: Request<Body>) -> Response<Body> {
+        self.answer(request, false).await
+    }
+
+    async fn answer(&self, request: Request<Body>, to_client: bool) -> Response<Body> {
         let path = request.uri().path();
         let (service, method) = path.strip_prefix('/').and_then(|p| p.split_once('/')).unwrap_or(("", ""));
         let Some(call) = self.services.get(service) else {
@@ -128,6 +138,10 @@ impl Grpc {
         if let Some(status) = too_large_as_go_says(response.headers()) {
             response = status.into_http();
         }
+        if to_client && let Some(body) = response.extensions_mut().remove::<Large>().and_then(|l| l.body(Format::Grpc))
+        {
+            *response.body_mut() = Body::new(body);
+        }
         let code = response.headers().get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()));
         match code {
             Some(code) => {
@@ -137,7 +151,7 @@ impl Grpc {
             None => response.map(|body| {
                 let leader = leadership.map(Leadership::watch);
                 let body = if endless { Body::new(UntilStop::new(body, self.stopping.clone(), leader)) } else { body };
-                Body::new(Counted { body, counters: Some((counters.clone(), began)) })
+                Body::new(Counted::new(body, counters.clone(), began))
             }),
         }
     }
@@ -162,9 +176,15 @@ fn too_large_as_go_says(headers: &HeaderMap) -> Option<Status> {
 }
 
 /// A response body that counts how its call ended. One that is dropped before its trailers was cancelled.
-struct Counted {
+pub struct Counted {
     body: Body,
     counters: Option<(Arc<GrpcMethod>, Option<Instant>)>,
+}
+
+impl Counted {
+    pub fn new(body: Body, counters: Arc<GrpcMethod>, began: Option<Instant>) -> Self {
+        Self { body, counters: Some((counters, began)) }
+    }
 }
 
 impl http_body::Body for Counted {

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::context::Context;
 use super::error::status;
+use super::range::Answered;
 use super::{quota, range, range_stream};
 
 /// etcd's KV service.
@@ -39,15 +40,25 @@ impl KvService {
         *header = Some(self.ctx.header(revision));
     }
 
-    pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
+    pub async fn range(&self, request: RangeRequest) -> Result<Answered, Status> {
         check::check_range(&request).map_err(|error| status(&error))?;
         if !request.serializable {
             self.ctx.linearizable().await?;
         }
         self.ctx.core.metrics.mvcc.ranges.inc();
-        let mut response = range::range(&self.ctx.core, &request).await?;
-        self.fill(&mut response.header);
-        Ok(response)
+        let mut answer = range::answer(&self.ctx.core, &self.ctx.lists, request).await?;
+        if let Answered::Small(response) = &mut answer {
+            self.fill(&mut response.header);
+        }
+        Ok(answer)
+    }
+
+    /// A Range whose answer is wanted as a message: for callers that ask for few keys.
+    pub async fn range_message(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
+        match self.range(request).await? {
+            Answered::Small(response) => Ok(response),
+            Answered::Large(large) => large.message().await,
+        }
     }
 
     pub async fn put(&self, put: PutRequest) -> Result<PutResponse, Status> {
@@ -119,7 +130,14 @@ impl Kv for KvService {
     type RangeStreamStream = ReceiverStream<Result<RangeStreamResponse, Status>>;
 
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
-        self.range(request.into_inner()).await.map(Response::new)
+        match self.range(request.into_inner()).await? {
+            Answered::Small(response) => Ok(Response::new(response)),
+            Answered::Large(large) => {
+                let mut response = Response::new(RangeResponse::default());
+                response.extensions_mut().insert(large);
+                Ok(response)
+            }
+        }
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {

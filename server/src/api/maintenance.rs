@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 use super::context::Context;
 use super::error::status;
 use super::kv::unexpected;
-use super::range_stream::PATIENCE;
+use super::pace::{Pace, Unread};
 use crate::cluster::handover;
 use crate::core::Core;
 use crate::export::{Copy, ExportError, Pieces};
@@ -271,10 +271,13 @@ fn send_snapshot(core: &Core, runtime: &Handle, tx: &Pieced) -> Result<(), Expor
     let mut remaining = layout.file_bytes();
     let mut trailer = Trailer::new();
     // A client that stops reading would hold back compaction for ever.
-    let send = |piece| match runtime.block_on(tokio::time::timeout(PATIENCE, tx.send(Ok(piece)))) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe)),
-        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut)),
+    let mut pace = Pace::default();
+    let mut send = |piece: SnapshotResponse| {
+        let bytes = piece.blob.len();
+        runtime.block_on(pace.send(tx, Ok(piece), bytes)).map_err(|unread| match unread {
+            Unread::Gone => std::io::Error::from(std::io::ErrorKind::BrokenPipe),
+            Unread::Slow => std::io::Error::from(std::io::ErrorKind::TimedOut),
+        })
     };
     let wrap = |error| {
         ExportError::from(keepstone_snapshot::etcd::WriteError::from(keepstone_snapshot::bolt::WriteError::from(error)))

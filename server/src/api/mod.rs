@@ -16,6 +16,7 @@ pub mod lease;
 pub mod lock;
 pub mod maintenance;
 pub mod observe;
+pub mod pace;
 pub mod quota;
 pub mod range;
 pub mod range_stream;

@@ -2,7 +2,6 @@
 //! the memory of a few chunks.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use keepstone_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keepstone_proto::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
@@ -13,12 +12,13 @@ use tonic::Status;
 
 use super::context::Context;
 use super::error::status;
+use super::pace::{Pace, Unread};
 use super::range::Reading;
 
 /// Chunks made ahead of the client.
 const CHUNKS_AHEAD: usize = 2;
-/// How long a chunk may wait for the client to take it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Chunks that a stream holds: those ahead, the one being sent, the next, and what is encoded.
+const CHUNKS_HELD: usize = CHUNKS_AHEAD + 3;
 /// Keys of the first chunk; the next ones double or halve to come near the request limit in bytes.
 const FIRST_CHUNK_KEYS: usize = 10;
 
@@ -43,21 +43,25 @@ pub async fn open(
     if filters.iter().any(|filter| *filter != 0) {
         return Err(Status::unimplemented("RangeStream does not support revision filters"));
     }
+    // Who waits for it holds nothing.
+    let share = ctx.lists.take(CHUNKS_HELD * ctx.config.max_request_bytes).await?;
     if !request.serializable {
         ctx.linearizable().await?;
     }
     let (tx, rx) = mpsc::channel(CHUNKS_AHEAD);
     tokio::spawn(async move {
         if let Err(refused) = send(&ctx, &request, &tx).await {
-            drop(tx.send(Err(refused)).await);
+            let _ = Pace::default().send(&tx, Err(refused), 0).await;
         }
+        drop(share);
     });
     Ok(ReceiverStream::new(rx))
 }
 
 async fn send(ctx: &Context, request: &RangeRequest, tx: &Chunks) -> Result<(), Status> {
     let mut reading = Reading::start(&ctx.core, request).map_err(|error| status(&error))?;
-    let count = reading.count().await;
+    let count = reading.count().await?;
+    let mut pace = Pace::default();
     let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let bytes = ctx.config.max_request_bytes;
     let mut keys = FIRST_CHUNK_KEYS;
@@ -80,11 +84,10 @@ async fn send(ctx: &Context, request: &RangeRequest, tx: &Chunks) -> Result<(), 
             response.more = !request.count_only && sent < count && sent == limit;
         }
         let message = RangeStreamResponse { range_response: Some(response) };
-        // A client that stops reading would hold its revision for ever.
-        match tokio::time::timeout(PATIENCE, tx.send(Ok(message))).await {
-            Ok(Ok(())) if !last => {}
-            Ok(_) => return Ok(()),
-            Err(_) => return Err(Status::deadline_exceeded("the stream was not read for a minute")),
+        match pace.send(tx, Ok(message), size).await {
+            Ok(()) if !last => {}
+            Ok(()) | Err(Unread::Gone) => return Ok(()),
+            Err(Unread::Slow) => return Err(Status::deadline_exceeded("the stream was not read in time")),
         }
     }
 }

@@ -14,11 +14,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use keepstone_proto::etcdserverpb::RangeResponse;
 use prost::Message;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::grpc;
 use super::kv::KvService;
+use super::range::{Answered, Format};
 use crate::metrics::{GrpcMethod, GrpcMethods};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -78,13 +81,12 @@ impl Unary {
             Err(taken) => return Err(Request::from_parts(head, Body::new(Rest { taken, body }))),
         };
         macro_rules! answer {
-            ($call:ident) => {
+            ($call:ident, $end:ident) => {
                 match Message::decode(message.slice(PREFIX..)) {
                     Ok(request) => {
                         let counted = Counted::begin(&self.counters[method as usize]);
                         let answer = self.kv.$call(request).await;
-                        counted.end(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
-                        Ok(respond(answer))
+                        Ok(counted.$end(answer))
                     }
                     Err(_) => {
                         let taken = VecDeque::from([message]);
@@ -94,27 +96,42 @@ impl Unary {
             };
         }
         match method {
-            Method::Range => answer!(range),
-            Method::Put => answer!(put),
-            Method::DeleteRange => answer!(delete_range),
-            Method::Txn => answer!(txn),
+            Method::Range => answer!(range, end_range),
+            Method::Put => answer!(put, end),
+            Method::DeleteRange => answer!(delete_range, end),
+            Method::Txn => answer!(txn, end),
         }
     }
 }
 
 /// Counts how a call ended. One that is dropped was cancelled.
 struct Counted<'a> {
-    counters: Option<&'a GrpcMethod>,
+    counters: Option<&'a Arc<GrpcMethod>>,
     began: Option<Instant>,
 }
 
 impl<'a> Counted<'a> {
-    fn begin(counters: &'a GrpcMethod) -> Self {
+    fn begin(counters: &'a Arc<GrpcMethod>) -> Self {
         Self { began: counters.started(), counters: Some(counters) }
     }
 
-    fn end(mut self, code: Code) {
-        self.count(code);
+    fn end<M: Message>(mut self, answer: Result<M, Status>) -> Response<Reply> {
+        self.count(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        respond(answer)
+    }
+
+    /// A long list is counted when it has been sent.
+    fn end_range(mut self, answer: Result<Answered, Status>) -> Response<Reply> {
+        let body = match answer {
+            Ok(Answered::Small(response)) => return self.end(Ok(response)),
+            Ok(Answered::Large(large)) => large.body(Format::Grpc),
+            Err(refused) => return self.end::<RangeResponse>(Err(refused)),
+        };
+        let Some((body, counters)) = body.zip(self.counters.take()) else {
+            return self.end::<RangeResponse>(Err(Status::internal("an answer is sent once")));
+        };
+        let body = grpc::Counted::new(Body::new(body), counters.clone(), self.began);
+        plain(Reply::Other(Body::new(body)))
     }
 
     fn count(&mut self, code: Code) {
@@ -189,13 +206,15 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> http_body::Body for Rest<B> {
 
 fn respond<M: Message>(answer: Result<M, Status>) -> Response<Reply> {
     match answer.and_then(|message| framed(&message)) {
-        Ok(frame) => {
-            let mut response = Response::new(Reply::Message(frame));
-            response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
-            response
-        }
+        Ok(frame) => plain(Reply::Message(frame)),
         Err(status) => status.into_http::<Body>().map(Reply::Other),
     }
+}
+
+fn plain(body: Reply) -> Response<Reply> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
+    response
 }
 
 fn framed(message: &impl Message) -> Result<Bytes, Status> {
@@ -220,7 +239,7 @@ pub enum Reply {
     Sent,
     /// So is the end.
     Ended,
-    /// Whatever else made it.
+    /// Whatever else made it, and long lists.
     Other(Body),
 }
 
@@ -266,6 +285,9 @@ mod tests {
     use http_body_util::StreamBody;
 
     use super::*;
+    use crate::api::range;
+    use crate::api::range::allowance::Allowance;
+    use crate::api::range::tests::{everything, filled};
 
     const LIMIT: usize = 10;
 
@@ -320,6 +342,30 @@ mod tests {
         assert_eq!(of("/etcdserverpb.Watch/Watch", None), None);
         for (number, (method, _)) in Method::ALL.into_iter().enumerate() {
             assert_eq!(method as usize, number);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_list_is_counted_when_it_has_been_sent() {
+        let core = filled();
+        let counters = core.metrics.grpc.get("/etcdserverpb.KV/Range").expect("a method of the API");
+        for (code, is_read) in [("Canceled", false), ("OK", true)] {
+            let line = format!(
+                r#"grpc_server_handled_total{{grpc_code="{code}",grpc_method="Range",grpc_service="etcdserverpb.KV",grpc_type="unary"}} 1"#
+            );
+            let is_counted = || core.metrics.render().lines().any(|shown| shown == line);
+            let large = range::answer(&core, &Allowance::default(), everything()).await;
+            let response = Counted::begin(counters).end_range(large);
+            assert_eq!(response.headers()[header::CONTENT_TYPE], "application/grpc");
+            assert!(!is_counted());
+            let body = response.into_body();
+            if is_read {
+                let sent = body.collect().await.expect("a body");
+                assert_eq!(sent.trailers().expect("trailers")[STATUS], "0");
+            } else {
+                drop(body);
+            }
+            assert!(is_counted(), "{code}");
         }
     }
 

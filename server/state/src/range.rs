@@ -60,8 +60,14 @@ impl<'a> Plan<'a> {
         if at < floor {
             return Err(Error::Compacted);
         }
-        let keys = Keys::new(&request.key, &request.range_end);
-        Ok(Self { request, keys, at, current, fetch: fetch(request) })
+        Ok(Self::again(request, current))
+    }
+
+    /// The plan that [`Plan::new`] gave when the store's revision was `current`: what it read at is held by whoever asks.
+    #[must_use]
+    pub fn again(request: &'a RangeRequest, current: i64) -> Self {
+        let at = if request.revision <= 0 { current } else { request.revision };
+        Self { request, keys: Keys::new(&request.key, &request.range_end), at, current, fetch: fetch(request) }
     }
 
     /// Whether the request's filters let `kv` through. They do not change the count.
@@ -74,6 +80,20 @@ impl<'a> Plan<'a> {
         let inside = |n: i64, min: i64, max: i64| (max == 0 || n <= max) && (min == 0 || n >= min);
         inside(parts.mod_revision, request.min_mod_revision, request.max_mod_revision)
             && inside(parts.create_revision, request.min_create_revision, request.max_create_revision)
+    }
+
+    /// What an answer needs of a fetched `kv`: nothing of one that a filter excludes, no value where only keys are asked
+    /// for. To hold less until [`Plan::finish`], which does it anyway.
+    pub fn keep(&self, kv: KeyValue) -> Option<KeyValue> {
+        let by_value = self.request.sort_target == SortTarget::Value as i32;
+        let kept = self.wants(&kv).then_some(kv)?;
+        Some(if by_value { kept } else { self.shown(kept) })
+    }
+
+    /// `kv` as the answer shows it.
+    #[must_use]
+    pub fn shown(&self, kv: KeyValue) -> KeyValue {
+        if self.request.keys_only { kv.without_value() } else { kv }
     }
 
     /// The answer, from what was fetched in key order and the number of keys in the range. Only the revision of

@@ -39,7 +39,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, dirty_limit_bytes: 128 << 20, chunk_bytes: 64 << 10, batch_bytes: 512 << 10 }
+        Self { cache_bytes: 64 << 20, dirty_limit_bytes: 128 << 20, chunk_bytes: 32 << 10, batch_bytes: 512 << 10 }
     }
 }
 

@@ -18,13 +18,14 @@ use crate::{Batch, Store, StoreError, Visit};
 pub struct SledOptions {
     /// Bytes of sled's own page cache. Not a bound on memory: pages being written come on top.
     pub cache_bytes: u64,
-    /// Bytes of one log segment. A power of two between 256 KiB and 16 MiB; fixed when the directory is founded.
+    /// Bytes of one log segment. A power of two between 256 KiB and 16 MiB; a directory keeps what it was founded with.
+    /// sled holds several buffers of this size.
     pub segment_bytes: usize,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, segment_bytes: 8 << 20 }
+        Self { cache_bytes: 16 << 20, segment_bytes: 512 << 10 }
     }
 }
 
@@ -47,7 +48,7 @@ impl SledStore {
             .path(path)
             .mode(sled::Mode::HighThroughput)
             .cache_capacity(options.cache_bytes)
-            .segment_size(options.segment_bytes)
+            .segment_size(founded_with(path).unwrap_or(options.segment_bytes))
             .flush_every_ms(None);
         let failed = |why| StoreError::Open { path: path.to_owned(), why };
         let began = Instant::now();
@@ -134,6 +135,13 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
+}
+
+/// The size of a segment that a directory was founded with: sled refuses to open it with another.
+fn founded_with(path: &Path) -> Option<usize> {
+    let settings = fs::read(path.join("conf")).ok()?;
+    let mut lines = settings.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    lines.find_map(|line| line.strip_prefix("segment_size: "))?.parse().ok()
 }
 
 /// Syncs every file and directory below `path`.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use keepstone_store::{
-    Batch, DiskOptions, DiskStore, Store, StoreError,
+    Batch, DiskOptions, DiskStore, SledOptions, SledStore, Store, StoreError,
     testing::{FaultStore, Faults, MemStore},
 };
 use proptest::{collection::vec, prelude::*};
@@ -258,4 +258,20 @@ fn a_flipped_bit_in_a_file_is_an_error() {
         let error = store.get(&[b'k', 1]).unwrap_err();
         assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
     }
+}
+
+#[test]
+fn a_directory_keeps_the_segments_it_was_founded_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |segment_bytes| {
+        let options = SledOptions { segment_bytes, ..SledOptions::default() };
+        SledStore::open(dir.path(), &options)
+    };
+    let founded = open(8 << 20).unwrap();
+    let mut batch = Batch::new();
+    batch.put(b"key", b"value");
+    founded.write(batch).unwrap();
+    founded.flush().unwrap();
+    drop(founded);
+    assert_eq!(open(512 << 10).unwrap().get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
 }

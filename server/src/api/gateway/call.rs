@@ -24,6 +24,7 @@ use tower_service::Service;
 use super::split::Values;
 use super::{answer, json, timeout};
 use crate::api::grpc::Grpc;
+use crate::api::range::{Format, Large};
 
 /// The longest a call without a timeout of its own may take: for ever, in practice.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
@@ -51,15 +52,22 @@ impl Gate {
             return answer::wrong_method();
         }
         match self.unary_inner::<Q, A>(method, request).await {
-            Ok(message) => match serde_json::to_vec(&message) {
-                Ok(body) => answer::success(Body::from(body)),
-                Err(error) => answer::failure(&Status::internal(error.to_string())),
+            Ok(reply) => match reply.extensions().get::<Large>().and_then(|large| large.body(Format::Json)) {
+                Some(body) => answer::success(Body::new(body)),
+                None => match serde_json::to_vec(reply.get_ref()) {
+                    Ok(body) => answer::success(Body::from(body)),
+                    Err(error) => answer::failure(&Status::internal(error.to_string())),
+                },
             },
             Err(status) => answer::failure(&status),
         }
     }
 
-    async fn unary_inner<Q: Json, A: Json>(self, method: &'static str, request: Request) -> Result<A, Status> {
+    async fn unary_inner<Q: Json, A: Json>(
+        self,
+        method: &'static str,
+        request: Request,
+    ) -> Result<tonic::Response<A>, Status> {
         let (parts, body) = request.into_parts();
         let deadline = deadline(&parts.headers)?;
         let message: Q = self.only_message(body).await?;
@@ -68,7 +76,7 @@ impl Gate {
             let request = with_metadata(message, &parts.headers);
             client.unary(request, PathAndQuery::from_static(method), ProstCodec::<Q, A>::default()).await
         };
-        Ok(timeout_at(deadline, call).await.map_err(|_| timeout::exceeded())??.into_inner())
+        timeout_at(deadline, call).await.map_err(|_| timeout::exceeded())?
     }
 
     /// One message in, a stream out.
@@ -195,6 +203,6 @@ impl Service<http::Request<tonic::body::Body>> for InProcess {
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         let grpc = self.0.clone();
-        Box::pin(async move { Ok(grpc.call(request).await) })
+        Box::pin(async move { Ok(grpc.call_within(request).await) })
     }
 }

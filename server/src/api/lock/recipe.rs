@@ -134,7 +134,7 @@ impl Recipes {
     }
 
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
-        self.kv.range(request).await.map_err(as_from_client)
+        self.kv.range_message(request).await.map_err(as_from_client)
     }
 
     /// Watches a key, or a prefix made by [`prefix`], from a revision.
