@@ -1,5 +1,8 @@
 //! What every part of a running member shares: the state, the records behind it, the watchers in front of it.
 
+#[cfg(test)]
+pub mod testing;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

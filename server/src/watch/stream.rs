@@ -16,7 +16,6 @@ use keepstone_proto::Event;
 use keepstone_proto::etcdserverpb::watch_create_request::FilterType;
 use keepstone_proto::etcdserverpb::watch_request::RequestUnion;
 use keepstone_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
-use keepstone_state::Records as _;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
@@ -136,7 +135,7 @@ impl Feeder {
                     return Ok(());
                 }
                 match self.watchers.next(&mut self.owed, cx.waker()) {
-                    Next::Of(turn) => self.respond(turn, &mut run).map_err(|error| error.status())?,
+                    Next::Of(turn) => self.respond(turn, &mut run),
                     Next::Nothing { lagging } => break lagging,
                 }
             };
@@ -262,30 +261,30 @@ impl Feeder {
     }
 
     /// Makes the response that `self.owed` refers to. `run` is the one used last.
-    fn respond(&mut self, turn: Turn, run: &mut Option<Arc<Run>>) -> Result<(), HistoryError> {
+    fn respond(&mut self, turn: Turn, run: &mut Option<Arc<Run>>) {
         let plain = !turn.prev_kv && !turn.fragment;
         if plain && self.owed == self.last {
             encode::same_events(&mut self.out, &self.head, turn.watch, self.last_at.clone());
             self.owed.clear();
-            return Ok(());
+            return;
         }
         self.last.clear();
-        let mut revision = 0;
         for (at, one) in self.owed.iter().enumerate() {
             if run.as_ref().is_none_or(|run| run.seq != one.seq) {
                 *run = self.core.watch.ring.get(one.seq);
             }
-            let Some(change) = run.as_ref().and_then(|run| run.changes.get(one.change as usize)) else {
-                // The ring went past us. All of a revision is in one run: nothing of this one is in `events`.
-                debug_assert!(at == 0 || self.owed[at - 1].revision < one.revision);
+            let change = run.as_ref().and_then(|run| run.changes.get(one.change as usize));
+            let Some(event) = change.and_then(|change| event(&self.core, turn.prev_kv, change)) else {
+                // The ring went past us, or an old value is on disk. What there is of this revision comes with the rest of it.
                 self.watchers.fall_behind(turn.watch, one.revision);
+                self.events.truncate(self.owed[..at].partition_point(|before| before.revision < one.revision));
                 break;
             };
-            self.events.push(event(&self.core, turn.prev_kv, change)?);
-            revision = one.revision;
+            self.events.push(event);
         }
         let whole = self.events.len() == self.owed.len();
-        if !self.events.is_empty() {
+        if let Some(last) = self.events.len().checked_sub(1) {
+            let revision = self.owed[last].revision;
             let mut events = std::mem::take(&mut self.events);
             self.make_room(turn, &events);
             self.last_at = self.push_events(turn.watch, turn.fragment, revision, &events);
@@ -298,7 +297,6 @@ impl Feeder {
         }
         self.owed.clear();
         self.owed.shrink_to(ROOM_KEPT);
-        Ok(())
     }
 
     /// A chunk's first response shows how long the others of the stream may be.
@@ -365,14 +363,14 @@ impl Feeder {
     }
 }
 
-fn event(core: &Core, prev_kv: bool, change: &Change) -> Result<Event, HistoryError> {
+/// None if it takes an old value that can't be had without waiting for a disk: this is a connection's thread.
+fn event(core: &Core, prev_kv: bool, change: &Change) -> Option<Event> {
     if !prev_kv || change.record.prev.is_none() {
-        return Ok(change.event().clone());
+        return Some(change.event().clone());
     }
     let record = &change.record;
-    let Some(at) = history::prev_place(core, record) else { return Ok(event_of(record, None)) };
-    let prev = history::prev_kv(core, record, core.records.get(at))?;
-    Ok(event_of(record, prev.as_ref()))
+    let Some(at) = history::prev_place(core, record) else { return Some(event_of(record, None)) };
+    Some(event_of(record, Some(&core.records.get_near(at)?)))
 }
 
 fn filters(filters: &[i32]) -> (bool, bool) {
@@ -384,3 +382,6 @@ fn filters(filters: &[i32]) -> (bool, bool) {
 fn jittered(interval: Duration, stream: usize) -> Duration {
     interval + interval / 100 * (stream % 10) as u32
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,47 +5,25 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use keepstone_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
-use keepstone_proto::etcdserverpb::{InternalRaftRequest, PutRequest};
-use keepstone_state::{Effects, MemberId};
-use keepstone_store::RecordStore;
 use keepstone_store::testing::MemStore;
 use prost::Message as _;
 
 use super::allowance::{ALL_BYTES, Allowance, KEPT_BYTES};
 use super::*;
 use crate::api::pace::Pace;
-use crate::core::Identity;
-use crate::data::Checkpoint;
-use crate::forward::Awaiting;
-use crate::metrics::{Metrics, Options};
-use crate::peer::book::Book;
-use crate::raft::codec::Applied;
+use crate::core::testing;
 use crate::watch::Hub;
 
 const KEYS: usize = 3000;
 
-/// A member's heart over a store in memory.
-fn core() -> Arc<Core> {
-    let identity = Identity { cluster_id: 7, member_id: MemberId(8) };
-    let (records, _) = RecordStore::open(Arc::new(MemStore::new()), keepstone_store::Options::default()).expect("open");
-    let metrics = Metrics::new(Options::default());
-    let checkpoint = Checkpoint { records, state: State::new(), applied: Applied::default(), rebuilt: false };
-    let core = Core::new(identity, checkpoint, Hub::new(0).0, metrics, Awaiting::default(), Book::default());
-    Arc::new(core)
-}
-
+/// Applies `value` under a numbered key.
 fn put(core: &Core, key: usize, value: Vec<u8>) {
-    let put = PutRequest { key: format!("k{key:06}").into(), value: value.into(), ..Default::default() };
-    let request = InternalRaftRequest { put: Some(put), ..Default::default() };
-    let mut effects = Effects::default();
-    let mut state = core.state.write();
-    state.apply(1, 1, &request, &*core.records, &mut effects).expect("the store is there").expect("a put");
-    core.publish(&state, effects, &Applied::default());
+    testing::put(core, format!("k{key:06}"), value);
 }
 
 /// About 6 MB: more than is kept, in an order of values, versions and revisions that is not the keys'.
 pub fn filled() -> Arc<Core> {
-    let core = core();
+    let core = testing::core(Arc::new(MemStore::new()), keepstone_store::Options::default(), Hub::new(0).0);
     for n in 0..KEYS {
         put(&core, n * 7919 % KEYS, vec![b'a' + (n % 23) as u8; 2000 + n % 300]);
     }
