@@ -33,15 +33,17 @@ const OPERATION: &str = "EtcdOperation";
 
 const NAME: &str = "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 48";
 
-/// Whether the spec's version is not above the running one's minor version by more than one.
+/// Whether the spec's version is of the running one's major version, and not above its minor version by more than one.
 const ONE_MINOR: &str = "self.spec.version == oldSelf.spec.version || !has(self.status) || \
     !has(self.status.currentVersion) || !self.status.currentVersion.matches('^v?[0-9]+[.][0-9]+[.]') || \
     (self.spec.version.replace('v', '').split('.')[0] == self.status.currentVersion.replace('v', '').split('.')[0] && \
     int(self.spec.version.split('.')[1]) <= int(self.status.currentVersion.split('.')[1]) + 1)";
 
-/// Whether the spec's minor version is not below the running one's, or is allowed to be, by one.
+/// Whether the spec's minor version is not below the running one's, or is allowed to be, by one. Major versions are the
+/// other rule's business.
 const NO_DOWNGRADE: &str = "self.spec.version == oldSelf.spec.version || !has(self.status) || \
     !has(self.status.currentVersion) || !self.status.currentVersion.matches('^v?[0-9]+[.][0-9]+[.]') || \
+    self.spec.version.replace('v', '').split('.')[0] != self.status.currentVersion.replace('v', '').split('.')[0] || \
     int(self.spec.version.split('.')[1]) >= int(self.status.currentVersion.split('.')[1]) - \
     (self.spec.updateStrategy.allowDowngrade ? 1 : 0)";
 
@@ -106,7 +108,7 @@ pub const RULES: &[Rule] = &[
         CLUSTER,
         "",
         ONE_MINOR,
-        "version may go up by one minor version at a time, from the one that runs (status.currentVersion)",
+        "version must stay in its major version, and may go up by one minor version at a time from the one that runs (status.currentVersion)",
     ),
     rule(
         "version-no-downgrade",

@@ -108,3 +108,12 @@ fn size_is_three_where_it_is_not_said() {
 fn tls_with_nothing_after_it_is_on() {
     assert_eq!(cluster("etcd-io-plain.yaml").spec.tls, cluster("ten-lines.yaml").spec.tls);
 }
+
+/// tests/kube sees that the API server fills in the same: then a default stands in one place, and is in force everywhere.
+#[test]
+fn what_is_left_out_is_filled_in_as_written_down() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/defaulted.yaml");
+    let wanted: Value = serde_yaml::from_str(&fs::read_to_string(path).expect("the file")).expect("YAML");
+    let filled = serde_json::to_value(cluster("ten-lines.yaml").spec).expect("it is JSON");
+    assert_eq!(filled, wanted, "{}", serde_yaml::to_string(&filled).expect("YAML"));
+}
