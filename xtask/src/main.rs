@@ -9,7 +9,9 @@ mod crds;
 mod dist;
 mod elf;
 mod go;
+mod http;
 mod isolated;
+mod local;
 mod member;
 mod part;
 mod place;
@@ -42,6 +44,8 @@ enum Task {
         /// Names from the list.
         parts: Vec<String>,
     },
+    /// Start a few members on this machine, say who leads, and stop them with Ctrl-C.
+    Cluster(local::Args),
     /// Compare with etcd, side by side: `bench [compare|memory] [keepstone-bench's arguments]`.
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -72,6 +76,7 @@ fn carry_out(task: Task) -> Result<bool> {
     match task {
         Task::Test(args) => test::run(&Place::find()?, &args),
         Task::Prove { parts } => prove::run(&Place::find()?, &parts),
+        Task::Cluster(args) => local::run(&Place::find()?, &args),
         Task::Bench { args } => bench::run(&Place::find()?, &args).map(|()| true),
         Task::Dist => dist::run(&Place::find()?).map(|()| true),
         Task::Crds => crds::write(&Place::find()?).map(|()| true),

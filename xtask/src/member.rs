@@ -1,13 +1,14 @@
 //! A member as a process, for a part that needs one for a moment.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::http;
 
 /// The longest a member may take to serve. A debug build on a busy machine stays far below.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,7 +31,7 @@ impl Member {
         let child = command.spawn().context("the member does not start")?;
         let mut member = Self { child, log: log.to_owned() };
         let end = Instant::now() + PATIENCE;
-        while !healthy(client) {
+        while !http::is_good(client, "/health") {
             if let Some(status) = member.child.try_wait()? {
                 bail!("the member ended ({status}):\n{}", member.said());
             }
@@ -52,16 +53,4 @@ impl Drop for Member {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-fn healthy(client: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&client, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: member\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }

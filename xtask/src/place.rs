@@ -30,6 +30,16 @@ impl Place {
         self.target.join("debug").join(name)
     }
 
+    /// A program of `cargo build --release`.
+    pub fn optimized(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name)
+    }
+
+    /// Members that a person runs.
+    pub fn cluster(&self) -> PathBuf {
+        self.target.join("cluster")
+    }
+
     /// A program of the static release build.
     pub fn release(&self, name: &str) -> PathBuf {
         self.target.join(&self.triple).join("release").join(name)
