@@ -1,0 +1,170 @@
+//! A cluster is founded by one member, once, with a permit that names its pod, its claim and a nonce.
+//!
+//! What must not happen is a second founding: a blank volume under the seed's name would make a cluster that looks
+//! whole and knows nothing. So the intent is written before there is anything to found with, the cluster ID is latched
+//! only from the very directory the permit named, and before that no client is let in: until then nothing was
+//! acknowledged, and a failed attempt may be thrown away.
+
+use crate::act::{Act, Outcome, Permit, PermitKind};
+use crate::condition::Reason;
+use crate::ids::{ClusterId, Ordinal};
+use crate::next::Next;
+use crate::operation::{Bootstrap, Intent, Operation};
+use crate::verbs;
+use crate::view::{View, quorum};
+use crate::workload;
+
+/// After so many attempts only a change of the spec starts another.
+pub(crate) const ATTEMPTS: u32 = 3;
+
+/// While there is no cluster ID nothing else has its turn.
+pub(crate) fn step(v: &View) -> Next {
+    if v.o.cluster.cluster_id.is_some() {
+        return Next::Pass;
+    }
+    match v.operation() {
+        Some(operation) => match &operation.intent {
+            Intent::Bootstrap(b) => found(v, operation, b),
+            Intent::Restore(r) => crate::restore::refound(v, operation, r),
+            _ => Next::wait(Reason::BootstrapRefused, "there is an operation, but no cluster ID"),
+        },
+        None if v.d.hibernate => Next::wait(Reason::Hibernated, "nothing is founded while the cluster is to sleep"),
+        None => begin(v),
+    }
+}
+
+fn begin(v: &View) -> Next {
+    if let Some(id) = lost_latch(v) {
+        return Next::Act(Act::Latch { from: None, to: Some(id) });
+    }
+    if v.workload.is_some() || !v.claims.is_empty() || !v.pods.is_empty() {
+        let why = "there are volume claims or pods, but no cluster ID: what is in them is not known, so nothing is \
+                   founded over them";
+        return Next::wait(Reason::BootstrapRefused, why);
+    }
+    crate::certs::before_founding(v).or(|| {
+        let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: v.d.source.clone() };
+        v.record(Intent::Bootstrap(first), v.d.deadlines.bootstrap)
+    })
+}
+
+/// The status was lost, but a majority of members is here, in volumes of ours, and tells its ID.
+fn lost_latch(v: &View) -> Option<ClusterId> {
+    let first = v.o.answers.values().next()?.cluster_id;
+    let agree = v.o.answers.iter().all(|(n, s)| {
+        s.cluster_id == first && s.leader == v.leader && v.claims.get(n).is_some_and(|c| c.owner == v.o.cluster.uid)
+    });
+    let members = v.table?.len();
+    (agree && members > 0 && v.o.answers.len() >= quorum(members)).then_some(first)
+}
+
+fn found(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
+    clear_spoiled(v, b).or(|| make_seed(v)).or(|| match &b.permit {
+        Some(permit) => await_founding(v, operation, b, permit),
+        None => name_seed(v, operation, b),
+    })
+}
+
+/// The permit goes before the claim, so that what is thrown away can no longer found.
+fn clear_spoiled(v: &View, b: &Bootstrap) -> Next {
+    let Some(spoiled) = &b.spoiled else { return Next::Pass };
+    if let Some(next) = crate::upkeep::revoke(v) {
+        return next;
+    }
+    let Some(claim) = v.claims.get(&Ordinal::SEED).filter(|c| c.uid == *spoiled) else { return Next::Pass };
+    if claim.owner != v.o.cluster.uid {
+        return Next::wait(Reason::ClaimInTheWay, "the seed's volume claim is another cluster's");
+    }
+    if !claim.terminating {
+        return Next::Act(Act::DeleteClaim { ordinal: Ordinal::SEED, uid: claim.uid.clone() });
+    }
+    match v.pods.get(&Ordinal::SEED) {
+        Some(pod) if !pod.terminating => {
+            Next::Act(Act::DeletePod { ordinal: Ordinal::SEED, uid: pod.uid.clone(), force: false })
+        }
+        _ => Next::wait(Reason::Bootstrapping, "the volume of the attempt before is being deleted"),
+    }
+}
+
+fn make_seed(v: &View) -> Next {
+    match v.workload {
+        None => workload::apply(v, 1),
+        Some(w) if w.template != v.d.template => workload::apply(v, w.replicas),
+        Some(w) if w.replicas == 0 => Next::Act(Act::SetReplicas { uid: w.uid.clone(), from: 0, to: 1 }),
+        Some(_) => Next::Pass,
+    }
+}
+
+fn name_seed(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
+    let pod = v.pods.get(&Ordinal::SEED).filter(|p| !p.terminating);
+    let claim = v.claims.get(&Ordinal::SEED).filter(|c| !c.terminating);
+    let (Some(pod), Some(claim)) = (pod, claim) else {
+        return Next::wait(waiting(v, operation), "the first pod and its volume claim are not there yet");
+    };
+    if claim.owner != v.o.cluster.uid {
+        return Next::wait(Reason::ClaimInTheWay, "the seed's volume claim is another cluster's");
+    }
+    let permit = Permit {
+        kind: b.source.clone().map_or(PermitKind::Found, PermitKind::FoundFrom),
+        ordinal: Ordinal::SEED,
+        pod: Some(pod.uid.clone()),
+        claim: claim.uid.clone(),
+        nonce: v.o.nonce,
+    };
+    let named = Bootstrap { permit: Some(permit), spoiled: None, ..b.clone() };
+    v.turn(operation, Intent::Bootstrap(named), v.d.deadlines.bootstrap)
+}
+
+fn await_founding(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permit) -> Next {
+    let Some(held) = v.o.permit.known() else {
+        return Next::wait(Reason::NotObserved, "whether there is a permit can't be read");
+    };
+    let claim = v.claims.get(&Ordinal::SEED).filter(|c| c.uid == permit.claim && !c.terminating);
+    let seed = v.o.answers.get(&Ordinal::SEED).filter(|s| s.permit == Some(permit.nonce));
+    if let (Some(seed), Some(_)) = (seed, claim) {
+        let alone =
+            v.table.is_some_and(|t| t.len() == 1 && t[0].id == seed.member_id && t[0].ordinal == Some(Ordinal::SEED));
+        if alone {
+            return Next::Act(Act::Latch { from: None, to: Some(seed.cluster_id) });
+        }
+        if !v.overdue(operation) {
+            return Next::wait(Reason::Bootstrapping, "the seed has founded, and does not lead itself yet");
+        }
+    }
+    let same = v.pods.get(&Ordinal::SEED).is_some_and(|p| Some(&p.uid) == permit.pod.as_ref()) && claim.is_some();
+    if v.overdue(operation) || !same {
+        return try_again(v, operation, b, permit);
+    }
+    match held {
+        None => Next::Act(Act::GrantPermit(permit.clone())),
+        Some(other) if other != permit => Next::Act(Act::RevokePermit { nonce: other.nonce }),
+        Some(_) => Next::wait(Reason::Bootstrapping, "the first member is founding the cluster"),
+    }
+}
+
+fn try_again(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permit) -> Next {
+    let edited = v.o.cluster.generation != operation.generation;
+    if b.attempt >= ATTEMPTS && v.overdue(operation) && !edited {
+        return Next::wait(
+            Reason::BootstrapFailed,
+            "the first member did not found a cluster; change the spec to retry",
+        );
+    }
+    // A pod that was moved before it founded is nobody's failure.
+    let attempt = if edited { 1 } else { b.attempt + u32::from(v.overdue(operation)) };
+    let spoiled = v.claims.get(&Ordinal::SEED).map_or(permit.claim.clone(), |c| c.uid.clone());
+    let next = Bootstrap { attempt, permit: None, spoiled: Some(spoiled), source: b.source.clone() };
+    v.turn(operation, Intent::Bootstrap(next), v.d.deadlines.bootstrap)
+}
+
+fn waiting(v: &View, operation: &Operation) -> Reason {
+    if v.overdue(operation) { Reason::BootstrapFailed } else { Reason::Bootstrapping }
+}
+
+/// The ID is latched: now the permit goes, and only then clients come.
+pub(crate) fn resume(v: &View, operation: &Operation) -> Next {
+    match crate::upkeep::revoke(v) {
+        Some(next) => next,
+        None => crate::upkeep::service(v, true).or(|| verbs::finish(v, operation, Outcome::Succeeded)),
+    }
+}

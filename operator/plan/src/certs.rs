@@ -1,0 +1,119 @@
+//! Certificates, and the CA behind them. Members read their files anew, so that none of this restarts anybody.
+//!
+//! A new CA is trusted everywhere before it signs anything, and the old one is trusted until nothing it signed is in use.
+//! The secrets hold how far that is; no record is needed, and no repair waits for it.
+
+use std::collections::BTreeSet;
+
+use crate::act::Act;
+use crate::condition::Reason;
+use crate::desired::Tls;
+use crate::ids::{Seconds, Time};
+use crate::next::Next;
+use crate::observed::{Ca, Certificates, Surface};
+use crate::view::View;
+
+pub(crate) fn before_founding(v: &View) -> Next {
+    match (&v.d.tls, v.o.certificates.known()) {
+        (Tls::Disabled, _) => Next::Pass,
+        (_, None) => Next::wait(Reason::NotObserved, "the certificates can't be read"),
+        (Tls::Given, Some(c)) if c.leaves.contains_key(&Surface::Server) && c.leaves.contains_key(&Surface::Peer) => {
+            Next::Pass
+        }
+        (Tls::Given, Some(_)) => Next::wait(Reason::CertificatePending, "the certificates are not there yet"),
+        (Tls::Auto { .. }, Some(_)) => step(v),
+    }
+}
+
+pub(crate) fn step(v: &View) -> Next {
+    let (Tls::Auto { renew_before, settle, .. }, Some(certs)) = (&v.d.tls, v.o.certificates.known()) else {
+        return Next::Pass;
+    };
+    let Some(issuer) = &certs.issuer else { return once(v, Act::CreateCa { next: false }) };
+    trust(v, certs, issuer)
+        .or(|| switch(v, certs, *settle))
+        .or(|| leaves(v, certs, issuer, *renew_before, *settle))
+        .or(|| forget(v, certs, issuer, *settle))
+}
+
+fn once(v: &View, act: Act) -> Next {
+    if v.failed(&act) { Next::Pass } else { Next::Act(act) }
+}
+
+/// A bundle only ever gets longer here.
+fn trust(v: &View, certs: &Certificates, issuer: &Ca) -> Next {
+    let mut cas = certs.bundle.clone();
+    cas.insert(issuer.id.clone());
+    cas.extend(certs.next.iter().map(|ca| ca.id.clone()));
+    if cas == certs.bundle { Next::Pass } else { once(v, Act::PublishBundle { cas }) }
+}
+
+fn settled(v: &View, certs: &Certificates, settle: Seconds) -> bool {
+    // Before there is a cluster nobody has an old bundle.
+    v.workload.is_none() || certs.bundle_since.is_some_and(|since| v.now.since(since) >= settle)
+}
+
+fn switch(v: &View, certs: &Certificates, settle: Seconds) -> Next {
+    match &certs.next {
+        Some(next) if settled(v, certs, settle) => once(v, Act::SwitchCa { to: next.id.clone() }),
+        _ => Next::Pass,
+    }
+}
+
+fn leaves(v: &View, certs: &Certificates, issuer: &Ca, renew_before: Seconds, settle: Seconds) -> Next {
+    let trusted = settled(v, certs, settle) || certs.leaves.values().any(|leaf| leaf.ca == issuer.id);
+    if !trusted {
+        return Next::Pass;
+    }
+    for surface in Surface::ALL {
+        let due = match certs.leaves.get(&surface) {
+            None => true,
+            // While the next CA is being made known, the old one signs only what would end before.
+            Some(leaf) => left(v, leaf.not_after) <= renew_before || leaf.ca != issuer.id,
+        };
+        let act = Act::IssueLeaf { surface, ca: issuer.id.clone() };
+        if due && !v.failed(&act) {
+            return Next::Act(act);
+        }
+    }
+    Next::Pass
+}
+
+/// The old CA goes when the last leaf it signed has been out of use for as long as files take to be read.
+fn forget(v: &View, certs: &Certificates, issuer: &Ca, settle: Seconds) -> Next {
+    let mut cas = BTreeSet::from([issuer.id.clone()]);
+    cas.extend(certs.next.iter().map(|ca| ca.id.clone()));
+    let current = Surface::ALL.iter().all(|s| certs.leaves.get(s).is_some_and(|leaf| leaf.ca == issuer.id));
+    let newest = certs.leaves.values().map(|leaf| leaf.issued).max();
+    let unused = newest.is_some_and(|issued| v.now.since(issued) >= settle);
+    if current && unused && cas != certs.bundle { once(v, Act::PublishBundle { cas }) } else { Next::Pass }
+}
+
+/// Begins a rotation. It waits for a quiet hour, but not past half the time there is.
+pub(crate) fn rotate(v: &View) -> Next {
+    let (Tls::Auto { ca_renew_before, .. }, Some(certs)) = (&v.d.tls, v.o.certificates.known()) else {
+        return Next::Pass;
+    };
+    let Some(issuer) = &certs.issuer else { return Next::Pass };
+    let left = left(v, issuer.not_after);
+    let urgent = left.0 <= ca_renew_before.0 / 2;
+    let due = certs.next.is_none() && certs.bundle.len() == 1 && left <= *ca_renew_before;
+    if due && (urgent || v.all_well()) { once(v, Act::CreateCa { next: true }) } else { Next::Pass }
+}
+
+fn left(v: &View, until: Time) -> Seconds {
+    until.since(v.now)
+}
+
+/// What is wrong with them.
+pub(crate) fn trouble(v: &View) -> Option<Reason> {
+    if v.d.tls == Tls::Disabled {
+        return None;
+    }
+    let Some(certs) = v.o.certificates.known() else { return Some(Reason::NotObserved) };
+    let serving = [Surface::Server, Surface::Peer];
+    if serving.iter().any(|s| !certs.leaves.contains_key(s)) {
+        return Some(Reason::CertificatePending);
+    }
+    certs.leaves.values().any(|leaf| leaf.not_after <= v.now).then_some(Reason::CertificateExpired)
+}

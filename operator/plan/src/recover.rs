@@ -1,0 +1,153 @@
+//! A majority is given up: what one survivor has becomes a new cluster, with an ID that no old member answers to.
+//!
+//! Everything that is left is saved before anything is touched, nothing of the old cluster runs when the new one
+//! begins, and nothing of it is deleted before the new one has its ID latched.
+
+use std::collections::BTreeSet;
+
+use crate::act::{Act, Outcome, Permit, PermitKind};
+use crate::condition::Reason;
+use crate::ids::{Ordinal, Uid};
+use crate::next::Next;
+use crate::observed::Phase;
+use crate::operation::{Intent, Operation, Recover};
+use crate::upkeep;
+use crate::verbs;
+use crate::view::{Loss, View};
+
+/// Who knows most: the newest term, then the most entries; where nobody answers, the first whose volume is there.
+pub(crate) fn survivor(v: &View) -> Option<Ordinal> {
+    let intact = |n: &Ordinal| v.claims.contains_key(n) && v.loss(*n) != Some(Loss::Data);
+    let places = || (0..v.replicas()).map(Ordinal).filter(intact);
+    let best = places().filter_map(|n| v.status(n).map(|s| (s.term, s.applied, std::cmp::Reverse(n)))).max();
+    best.map(|(_, _, n)| n.0).or_else(|| places().next())
+}
+
+pub(crate) fn begin(v: &View, survivor: Ordinal, request: Option<Uid>) -> Next {
+    let (Some(claim), Some(lost)) = (v.claims.get(&survivor), v.o.cluster.cluster_id) else { return Next::Pass };
+    let others = v.claims.iter().filter(|(n, c)| **n != survivor && n.0 < v.replicas() && c.owner == v.o.cluster.uid);
+    let recover = Recover {
+        survivor,
+        claim: claim.uid.clone(),
+        lost,
+        nonce: v.o.nonce,
+        pods: v.pods.iter().map(|(n, p)| (*n, p.uid.clone())).collect(),
+        claims: others.map(|(n, c)| (*n, c.uid.clone())).collect(),
+    };
+    v.record_for(Intent::RecoverQuorum(recover), v.d.deadlines.other, request)
+}
+
+pub(crate) fn resume(v: &View, operation: &Operation, r: &Recover) -> Next {
+    if v.o.cluster.cluster_id == Some(r.lost) {
+        return upkeep::service(v, false)
+            .or(|| save(v, operation, r))
+            .or(|| stop_others(v, r))
+            .or(|| start_survivor(v, r))
+            .or(|| latch(v, r));
+    }
+    if let Some(next) = upkeep::revoke(v) {
+        return next;
+    }
+    discard(v, r)
+        .or(|| unfence(v))
+        .or(|| upkeep::service(v, true))
+        .or(|| verbs::finish(v, operation, Outcome::Succeeded))
+}
+
+/// Copies of all there is. Without the survivor's nothing goes on; of the others as many as can be had.
+fn save(v: &View, operation: &Operation, r: &Recover) -> Next {
+    let Some(saved) = v.o.saved.known() else {
+        return Next::wait(Reason::NotObserved, "whether the data was saved can't be read");
+    };
+    for (n, claim) in r.claims.iter().chain(std::iter::once((&r.survivor, &r.claim))) {
+        let there = v.claims.get(n).is_some_and(|c| c.uid == *claim);
+        match saved.get(n) {
+            None if there => {
+                return Next::Act(Act::Save { seq: operation.seq, ordinal: *n, claim: claim.clone() });
+            }
+            Some(Phase::Failed) | None if *n == r.survivor => {
+                return Next::wait(Reason::SaveFailed, "the survivor's data could not be saved; nothing is touched");
+            }
+            Some(Phase::Pending | Phase::Running) => {
+                return Next::wait(Reason::RecoveringQuorum, "what is left is being saved");
+            }
+            _ => {}
+        }
+    }
+    Next::Pass
+}
+
+fn stop_others(v: &View, r: &Recover) -> Next {
+    let Some(fenced) = v.o.fenced.known() else {
+        return Next::wait(Reason::NotObserved, "which places are fenced can't be read");
+    };
+    let others: BTreeSet<_> = (0..v.replicas()).map(Ordinal).filter(|n| *n != r.survivor).collect();
+    if !others.is_subset(fenced) {
+        return Next::Act(Act::SetFence(others));
+    }
+    for (n, uid) in r.pods.iter().filter(|(n, _)| **n != r.survivor) {
+        if let Some(pod) = v.pods.get(n).filter(|p| p.uid == *uid) {
+            let force = pod.terminating && pod.node_lost.is_some();
+            if !pod.terminating || force {
+                return Next::Act(Act::DeletePod { ordinal: *n, uid: uid.clone(), force });
+            }
+            return Next::wait(Reason::RecoveringQuorum, "the other members are being stopped");
+        }
+    }
+    Next::Pass
+}
+
+fn start_survivor(v: &View, r: &Recover) -> Next {
+    let permit =
+        Permit { kind: PermitKind::ForceNew, ordinal: r.survivor, pod: None, claim: r.claim.clone(), nonce: r.nonce };
+    match v.o.permit.known() {
+        None => return Next::wait(Reason::NotObserved, "whether there is a permit can't be read"),
+        Some(None) => return Next::Act(Act::GrantPermit(permit)),
+        Some(Some(held)) if *held != permit => return Next::Act(Act::RevokePermit { nonce: held.nonce }),
+        Some(Some(_)) => {}
+    }
+    match v.pods.get(&r.survivor) {
+        Some(pod) if r.pods.get(&r.survivor) == Some(&pod.uid) && !pod.terminating => {
+            Next::Act(Act::DeletePod { ordinal: r.survivor, uid: pod.uid.clone(), force: false })
+        }
+        _ => Next::Pass,
+    }
+}
+
+fn latch(v: &View, r: &Recover) -> Next {
+    let answer = v.o.answers.get(&r.survivor).filter(|s| s.permit == Some(r.nonce) && s.cluster_id != r.lost);
+    let alone = |id| v.table.is_some_and(|t| t.len() == 1 && t[0].id == id && t[0].ordinal == Some(r.survivor));
+    match answer {
+        Some(s) if alone(s.member_id) => Next::Act(Act::Latch { from: Some(r.lost), to: Some(s.cluster_id) }),
+        _ => Next::wait(Reason::RecoveringQuorum, format!("member {} is founding the new cluster", r.survivor)),
+    }
+}
+
+/// The new cluster stands: what is left of the old one makes room for its members.
+fn discard(v: &View, r: &Recover) -> Next {
+    for (n, uid) in &r.claims {
+        let Some(claim) = v.claims.get(n).filter(|c| c.uid == *uid) else { continue };
+        if v.table.is_none() || v.member_at(*n).is_some() {
+            return Next::wait(Reason::NotObserved, "the new cluster's member table can't be read");
+        }
+        if !claim.terminating {
+            return Next::Act(Act::DeleteClaim { ordinal: *n, uid: uid.clone() });
+        }
+        if let Some(pod) = v.pods.get(n) {
+            let force = pod.terminating && pod.node_lost.is_some();
+            if !pod.terminating || force {
+                return Next::Act(Act::DeletePod { ordinal: *n, uid: pod.uid.clone(), force });
+            }
+        }
+        return Next::wait(Reason::RecoveringQuorum, "volumes of the old cluster are being deleted");
+    }
+    Next::Pass
+}
+
+fn unfence(v: &View) -> Next {
+    match v.o.fenced.known() {
+        None => Next::wait(Reason::NotObserved, "which places are fenced can't be read"),
+        Some(fenced) if !fenced.is_empty() => Next::Act(Act::SetFence(BTreeSet::new())),
+        Some(_) => Next::Pass,
+    }
+}

@@ -1,0 +1,74 @@
+//! The data is replaced by a backup's. The old cluster is stopped and saved, its volumes go, and a seed founds a new
+//! one from the backup, as at the first time.
+
+use crate::act::Act;
+use crate::condition::Reason;
+use crate::ids::{ClusterId, Uid};
+use crate::next::Next;
+use crate::observed::Phase;
+use crate::operation::{Bootstrap, Intent, Operation, Restore};
+use crate::upkeep;
+use crate::view::View;
+
+pub(crate) fn begin(v: &View, source: &std::sync::Arc<str>, lost: ClusterId, request: Option<Uid>) -> Next {
+    let ours = v.claims.iter().filter(|(_, c)| c.owner == v.o.cluster.uid && c.left.is_none());
+    let claims = ours.map(|(n, c)| (*n, c.uid.clone())).collect();
+    let restore = Restore { source: source.clone(), lost, claims };
+    v.record_for(Intent::Restore(restore), v.d.deadlines.other, request)
+}
+
+pub(crate) fn resume(v: &View, operation: &Operation, r: &Restore) -> Next {
+    upkeep::service(v, false)
+        .or(|| stop(v))
+        .or(|| save(v, operation, r))
+        .or(|| clear(v, r))
+        .or(|| Next::Act(Act::Latch { from: Some(r.lost), to: None }))
+}
+
+/// The old cluster is gone from status and from the disks: the founding is one like any other.
+pub(crate) fn refound(v: &View, operation: &Operation, r: &Restore) -> Next {
+    clear(v, r).or(|| {
+        let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: Some(r.source.clone()) };
+        v.turn(operation, Intent::Bootstrap(first), v.d.deadlines.bootstrap)
+    })
+}
+
+fn stop(v: &View) -> Next {
+    match v.workload {
+        Some(w) if w.replicas > 0 => Next::Act(Act::SetReplicas { uid: w.uid.clone(), from: w.replicas, to: 0 }),
+        _ if !v.pods.is_empty() => Next::wait(Reason::Restoring, "the members are being stopped"),
+        _ => Next::Pass,
+    }
+}
+
+/// One whole copy at least, unless there was nothing to copy.
+fn save(v: &View, operation: &Operation, r: &Restore) -> Next {
+    let Some(saved) = v.o.saved.known() else {
+        return Next::wait(Reason::NotObserved, "whether the data was saved can't be read");
+    };
+    let there = |n, uid: &Uid| v.claims.get(n).is_some_and(|c| c.uid == *uid && !c.terminating);
+    for (n, claim) in r.claims.iter().filter(|(n, uid)| there(n, uid)) {
+        match saved.get(n) {
+            None => return Next::Act(Act::Save { seq: operation.seq, ordinal: *n, claim: claim.clone() }),
+            Some(Phase::Pending | Phase::Running) => {
+                return Next::wait(Reason::Restoring, "the data there is, is being saved");
+            }
+            _ => {}
+        }
+    }
+    if saved.is_empty() || saved.values().any(|p| *p == Phase::Succeeded) {
+        return Next::Pass;
+    }
+    Next::wait(Reason::SaveFailed, "the data there is could not be saved; nothing of it is deleted")
+}
+
+fn clear(v: &View, r: &Restore) -> Next {
+    for (n, uid) in &r.claims {
+        let Some(claim) = v.claims.get(n).filter(|c| c.uid == *uid) else { continue };
+        if !claim.terminating {
+            return Next::Act(Act::DeleteClaim { ordinal: *n, uid: uid.clone() });
+        }
+        return Next::wait(Reason::Restoring, "the old volumes are being deleted");
+    }
+    Next::Pass
+}

@@ -1,0 +1,30 @@
+use std::collections::BTreeSet;
+
+use keepstone_operator_plan::condition::{ConditionType, Reason};
+
+use crate::fixture::*;
+
+#[test]
+fn every_condition_is_always_there_once() {
+    for case in [nothing(3), well(3), well(1)] {
+        let kinds: Vec<_> = case.plan().conditions.iter().map(|c| c.kind.as_str()).collect();
+        assert_eq!(kinds, ["Available", "Progressing", "Degraded", "Ready", "TLSReady", "AllMembersUpdated"]);
+    }
+}
+
+#[test]
+fn reasons_are_words_that_kubernetes_accepts_and_differ() {
+    let words: BTreeSet<_> = Reason::ALL.iter().map(|r| r.as_str()).collect();
+    assert_eq!(words.len(), Reason::ALL.len());
+    assert!(words.iter().all(|w| w.chars().all(char::is_alphanumeric) && w.starts_with(char::is_uppercase)));
+}
+
+/// A message that changes with every pass is a write with every pass, and each write sets off the next pass.
+#[test]
+fn messages_do_not_change_with_time() {
+    let mut case = well(3);
+    case.down(1);
+    let before = case.condition(ConditionType::Degraded);
+    case.now = keepstone_operator_plan::ids::Time(NOW.0 + 1);
+    assert_eq!(case.condition(ConditionType::Degraded), before);
+}

@@ -1,0 +1,201 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use keepstone_operator_plan::act::Act;
+use keepstone_operator_plan::condition::{ConditionType, Reason, Truth};
+use keepstone_operator_plan::desired::*;
+use keepstone_operator_plan::ids::*;
+use keepstone_operator_plan::observed::*;
+use keepstone_operator_plan::operation::{Bootstrap, Intent, Restore, Verb};
+
+use crate::fixture::*;
+
+#[test]
+fn a_paused_cluster_is_not_touched_but_told_about() {
+    let mut case = well(3);
+    case.d.paused = true;
+    case.d.size = 5;
+    case.down(1);
+    assert_eq!(case.act(), None);
+    case.says(ConditionType::Progressing, Truth::False, Reason::Paused);
+    case.says(ConditionType::Available, Truth::True, Reason::QuorumAvailable);
+}
+
+#[test]
+fn a_paused_or_broken_cluster_can_be_deleted() {
+    let mut case = well(3);
+    case.d.paused = true;
+    case.no_quorum();
+    case.o.answers.clear();
+    case.o.cluster.deleting = true;
+    assert_eq!(case.act(), Some(Act::DeleteWorkload { uid: uid("sts"), orphan: false }));
+    case.o.workload = Seen::Known(None);
+    assert_eq!(case.act(), Some(Act::RemoveFinalizer));
+}
+
+#[test]
+fn volumes_are_deleted_only_where_that_was_asked_for_and_only_our_own() {
+    let mut case = well(2);
+    case.o.cluster.deleting = true;
+    case.o.workload = Seen::Known(None);
+    case.claim(0).owner = uid("former");
+    assert_eq!(case.act(), Some(Act::RemoveFinalizer));
+    case.d.deletion_policy = Retention::Delete;
+    assert_eq!(case.act(), Some(Act::DeleteClaim { ordinal: Ordinal(1), uid: uid("claim-1") }));
+    case.o.claims = Seen::Unknown;
+    assert_eq!(case.act(), None);
+}
+
+#[test]
+fn a_sleeping_cluster_wakes_as_large_as_it_was() {
+    let mut case = well(3);
+    case.d.hibernate = true;
+    assert_eq!(case.intent(), Intent::Hibernate { replicas: 3 });
+    case.under_way(Intent::Hibernate { replicas: 3 });
+    assert_eq!(case.act(), Some(Act::SetReplicas { uid: uid("sts"), from: 3, to: 0 }));
+    case.workload().replicas = 0;
+    case.o.pods = Seen::Known(BTreeMap::new());
+    case.o.answers.clear();
+    case.o.table = Seen::Unknown;
+    assert_eq!(case.act(), None);
+    case.says(ConditionType::Available, Truth::False, Reason::Hibernated);
+    case.d.hibernate = false;
+    case.d.size = 5;
+    assert_eq!(case.act(), Some(Act::SetReplicas { uid: uid("sts"), from: 0, to: 3 }));
+}
+
+#[test]
+fn a_broken_cluster_can_sleep() {
+    let mut case = well(3);
+    case.d.hibernate = true;
+    (0..2).for_each(|n| case.down(n));
+    case.no_quorum();
+    assert_eq!(case.intent(), Intent::Hibernate { replicas: 3 });
+}
+
+#[test]
+fn volumes_grow_one_by_one_and_the_workload_last_around_running_pods() {
+    let mut case = well(2);
+    case.d.storage = 200;
+    for n in 0..2 {
+        let act = Act::GrowClaim { ordinal: Ordinal(n), uid: uid(format!("claim-{n}")), bytes: 200 };
+        assert_eq!(case.act(), Some(act));
+        case.claim(n).request = 200;
+    }
+    case.says(ConditionType::Progressing, Truth::True, Reason::ResizingStorage);
+    assert_eq!(case.act(), Some(Act::DeleteWorkload { uid: uid("sts"), orphan: true }));
+    case.o.workload = Seen::Known(None);
+    assert_eq!(case.act(), Some(Act::ApplyWorkload { replicas: 2, template: template(), storage: 200 }));
+}
+
+#[test]
+fn volumes_never_shrink() {
+    let mut case = well(3);
+    case.d.storage = 50;
+    assert_eq!(case.act(), None);
+}
+
+const SETTLE: Seconds = Seconds(180);
+
+fn ca(name: &str, left: u64) -> Ca {
+    Ca { id: name.into(), not_after: Time(NOW.0 + left) }
+}
+
+fn names(names: &[&str]) -> BTreeSet<Arc<str>> {
+    names.iter().map(|n| (*n).into()).collect()
+}
+
+/// A cluster with certificates that are good for long, and a CA that is not.
+fn certified(n: u32, ca_left: u64) -> Case {
+    let mut case = well(n);
+    case.d.tls = Tls::Auto { renew_before: Seconds(300), ca_renew_before: Seconds(1000), settle: SETTLE };
+    let leaf = Leaf { ca: "old".into(), not_after: Time(NOW.0 + 5000), issued: Time(NOW.0 - 1000) };
+    case.o.certificates = Seen::Known(Certificates {
+        issuer: Some(ca("old", ca_left)),
+        next: None,
+        bundle: names(&["old"]),
+        bundle_since: Some(Time(NOW.0 - 5000)),
+        leaves: Surface::ALL.iter().map(|s| (*s, leaf.clone())).collect(),
+    });
+    case
+}
+
+#[test]
+fn a_new_ca_is_trusted_everywhere_before_it_signs_and_the_old_one_until_nothing_uses_it() {
+    let mut case = certified(3, 900);
+    assert_eq!(case.act(), Some(Act::CreateCa { next: true }));
+    known(&mut case.o.certificates).next = Some(ca("new", 90_000));
+    assert_eq!(case.act(), Some(Act::PublishBundle { cas: names(&["old", "new"]) }));
+    case.says(ConditionType::Progressing, Truth::True, Reason::RotatingCA);
+    let certs = known(&mut case.o.certificates);
+    (certs.bundle, certs.bundle_since) = (names(&["old", "new"]), Some(Time(NOW.0 - 10)));
+    assert_eq!(case.act(), None, "the bundle has not reached everybody");
+    known(&mut case.o.certificates).bundle_since = Some(Time(NOW.0 - 180));
+    assert_eq!(case.act(), Some(Act::SwitchCa { to: "new".into() }));
+    let certs = known(&mut case.o.certificates);
+    (certs.issuer, certs.next) = (certs.next.take(), None);
+    for surface in Surface::ALL {
+        assert_eq!(case.act(), Some(Act::IssueLeaf { surface, ca: "new".into() }));
+        let leaf = Leaf { ca: "new".into(), not_after: Time(NOW.0 + 9000), issued: NOW };
+        known(&mut case.o.certificates).leaves.insert(surface, leaf);
+    }
+    assert_eq!(case.act(), None, "old leaves may still be in use");
+    case.now = Time(NOW.0 + 180);
+    assert_eq!(case.act(), Some(Act::PublishBundle { cas: names(&["new"]) }));
+}
+
+#[test]
+fn leaves_are_renewed_while_a_member_is_down_and_an_operation_is_stuck() {
+    let mut case = certified(3, 90_000);
+    case.down(1);
+    case.under_way(Intent::DisarmAlarm);
+    let leaf = known(&mut case.o.certificates).leaves.get_mut(&Surface::Peer).expect("there is one");
+    leaf.not_after = Time(NOW.0 + 200);
+    let act = Act::IssueLeaf { surface: Surface::Peer, ca: "old".into() };
+    assert_eq!(case.act(), Some(act.clone()));
+    case.failed(act);
+    assert!(!matches!(case.act(), Some(Act::IssueLeaf { .. })), "a failure holds up nothing else");
+}
+
+#[test]
+fn secrets_that_could_not_be_read_are_not_made_anew() {
+    let mut case = certified(3, 900);
+    case.o.certificates = Seen::Unknown;
+    assert_eq!(case.act(), None);
+    case.says(ConditionType::TlsReady, Truth::Unknown, Reason::NotObserved);
+}
+
+#[test]
+fn nothing_is_founded_without_its_certificates() {
+    let mut case = nothing(3);
+    case.d.tls = certified(1, 1).d.tls;
+    assert_eq!(case.act(), Some(Act::CreateCa { next: false }));
+    case.d.tls = Tls::Given;
+    assert_eq!(case.act(), None);
+}
+
+#[test]
+fn a_restore_saves_what_there_is_before_it_deletes_it() {
+    let mut case = well(1);
+    case.request(Verb::Restore { source: "b1".into(), confirm: CLUSTER });
+    let claims = BTreeMap::from([(Ordinal(0), uid("claim-0"))]);
+    let restore = Intent::Restore(Restore { source: "b1".into(), lost: CLUSTER, claims });
+    assert_eq!(case.intent(), restore);
+    case.under_way(restore).request = Some(uid("request"));
+    assert_eq!(case.act(), Some(Act::OpenClientService { open: false }));
+    known(&mut case.o.objects).open = false;
+    assert_eq!(case.act(), Some(Act::SetReplicas { uid: uid("sts"), from: 1, to: 0 }));
+    case.workload().replicas = 0;
+    (case.o.pods, case.o.table) = (Seen::Known(BTreeMap::new()), Seen::Unknown);
+    case.o.answers.clear();
+    assert_eq!(case.act(), Some(Act::Save { seq: 9, ordinal: Ordinal(0), claim: uid("claim-0") }));
+    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(0), Phase::Failed)]));
+    assert_eq!(case.act(), None);
+    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(0), Phase::Succeeded)]));
+    assert_eq!(case.act(), Some(Act::DeleteClaim { ordinal: Ordinal(0), uid: uid("claim-0") }));
+    known(&mut case.o.claims).clear();
+    assert_eq!(case.act(), Some(Act::Latch { from: Some(CLUSTER), to: None }));
+    case.o.cluster.cluster_id = None;
+    let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: Some("b1".into()) };
+    assert_eq!(case.intent(), Intent::Bootstrap(first));
+}

@@ -1,0 +1,351 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use keepstone_operator_plan::act::{Act, Alarm, Outcome, Permit, PermitKind};
+use keepstone_operator_plan::condition::{ConditionType, Reason, Truth};
+use keepstone_operator_plan::ids::*;
+use keepstone_operator_plan::observed::*;
+use keepstone_operator_plan::operation::{Intent, Join, Recover, Verb};
+
+use crate::fixture::*;
+
+fn replaced(n: u32) -> Join {
+    let stale = Some(uid(format!("claim-{n}")));
+    Join { ordinal: Ordinal(n), leaver: Some(id(n)), stale, attempt: 1, applied: 0 }
+}
+
+/// Member `n` is silent, and its server says that its data is gone.
+fn lost(n: u32) -> Case {
+    let mut case = well(3);
+    case.down(n);
+    case.pod(n).verdict = Some(Verdict::DataLost);
+    case
+}
+
+/// The volumes of all but `survivor` are gone, and with them the quorum.
+fn majority_lost(survivor: u32) -> Case {
+    let mut case = well(3);
+    for n in (0..3).filter(|n| *n != survivor) {
+        case.down(n);
+        known(&mut case.o.claims).remove(&Ordinal(n));
+    }
+    case.no_quorum();
+    case.o.cluster.marks.quorum_lost = Some(Time(NOW.0 - 3600));
+    case
+}
+
+#[test]
+fn silence_alone_is_no_loss() {
+    let mut case = well(3);
+    case.o.answers.remove(&Ordinal(1));
+    assert_eq!(case.act(), None);
+    case.down_only(1);
+    assert_eq!(case.act(), None);
+    case.says(ConditionType::Degraded, Truth::True, Reason::MemberUnhealthy);
+    case.says(ConditionType::Available, Truth::True, Reason::QuorumAvailable);
+}
+
+impl Case {
+    fn down_only(&mut self, n: u32) {
+        self.pod(n).ready = false;
+    }
+}
+
+#[test]
+fn a_list_that_failed_is_not_an_empty_one() {
+    let mut case = well(3);
+    case.o.answers.remove(&Ordinal(1));
+    case.o.claims = Seen::Unknown;
+    assert_eq!(case.act(), None);
+    case.says(ConditionType::Available, Truth::Unknown, Reason::NotObserved);
+    let mut case = well(3);
+    case.o.pods = Seen::Unknown;
+    assert_eq!(case.act(), None);
+}
+
+#[test]
+fn restarting_pods_need_nobody() {
+    let mut case = well(3);
+    (0..3).for_each(|n| case.down(n));
+    case.no_quorum();
+    assert_eq!(case.act(), None);
+    case.o.pods = Seen::Known(BTreeMap::new());
+    assert_eq!(case.act(), None);
+    case.says(ConditionType::Available, Truth::False, Reason::QuorumLost);
+}
+
+#[test]
+fn a_lost_member_leaves_the_table_before_anything_is_deleted() {
+    let mut case = lost(1);
+    assert_eq!(case.intent(), Intent::ReplaceMember(replaced(1)));
+    case.under_way(Intent::ReplaceMember(replaced(1)));
+    assert_eq!(case.act(), Some(Act::MemberRemove { id: id(1) }));
+    known(&mut case.o.table).remove(1);
+    known(&mut case.o.objects).min_available = Some(2);
+    assert_eq!(case.act(), Some(Act::DeleteClaim { ordinal: Ordinal(1), uid: uid("claim-1") }));
+}
+
+/// The StatefulSet makes the next pod at once: with the claim still whole it would get the same bad volume again.
+#[test]
+fn the_claim_is_marked_before_the_pod_goes_and_gone_before_the_new_member_comes() {
+    let mut case = lost(1);
+    case.under_way(Intent::ReplaceMember(replaced(1)));
+    known(&mut case.o.table).remove(1);
+    case.claim(1).terminating = true;
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(1), uid: uid("pod-1"), force: false }));
+    case.pod(1).terminating = true;
+    assert_eq!(case.act(), None);
+    known(&mut case.o.pods).remove(&Ordinal(1));
+    assert_eq!(case.act(), None, "the claim is still there");
+    case.claim(1).uid = uid("claim-1b");
+    case.claim(1).terminating = false;
+    assert_eq!(case.act(), Some(Act::MemberAdd { ordinal: Ordinal(1) }));
+}
+
+#[test]
+fn a_pod_on_a_dead_node_is_forced_only_once_its_member_is_out() {
+    let mut case = well(3);
+    case.down(1);
+    case.pod(1).terminating = true;
+    case.pod(1).node_lost = Some(Time(NOW.0 - 700));
+    assert_eq!(case.intent(), Intent::ReplaceMember(replaced(1)));
+    case.under_way(Intent::ReplaceMember(replaced(1)));
+    assert_eq!(case.act(), Some(Act::MemberRemove { id: id(1) }));
+    known(&mut case.o.table).remove(1);
+    case.claim(1).terminating = true;
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(1), uid: uid("pod-1"), force: true }));
+}
+
+/// cozystack 354: the seed was exempt, and one of three runs failed.
+#[test]
+fn the_seed_is_replaced_like_any_other() {
+    let mut case = lost(0);
+    case.leader(1);
+    assert_eq!(case.intent(), Intent::ReplaceMember(replaced(0)));
+}
+
+#[test]
+fn a_second_loss_is_not_repaired_while_that_would_cost_the_quorum() {
+    let mut case = lost(1);
+    case.down(2);
+    assert_eq!(case.act(), None);
+    case.says(ConditionType::Degraded, Truth::True, Reason::ReplaceUnsafe);
+}
+
+#[test]
+fn of_two_losses_the_follower_is_repaired_first_and_only_one() {
+    let mut case = well(5);
+    for n in [0, 3] {
+        let member = id(n);
+        known(&mut case.o.alarms).insert((member, Alarm::Corrupt));
+    }
+    let Intent::ReplaceMember(_) = case.intent() else { panic!("not a replacement") };
+    case.o.alarms = Seen::Known(BTreeSet::new());
+    for n in [0, 3] {
+        case.o.answers.remove(&Ordinal(n));
+        case.pod(n).ready = false;
+        case.pod(n).verdict = Some(Verdict::DataLost);
+    }
+    assert_eq!(case.intent(), Intent::ReplaceMember(replaced(3)));
+}
+
+#[test]
+fn damage_needs_no_second_sign_and_its_alarm_goes_with_the_member() {
+    let mut case = well(3);
+    known(&mut case.o.alarms).insert((id(2), Alarm::Corrupt));
+    assert_eq!(case.intent(), Intent::ReplaceMember(replaced(2)));
+    case.says(ConditionType::Degraded, Truth::True, Reason::AlarmCorrupt);
+    case.under_way(Intent::ReplaceMember(replaced(2)));
+    assert_eq!(case.act(), Some(Act::MemberRemove { id: id(2) }));
+    known(&mut case.o.table).pop();
+    assert_eq!(case.act(), Some(Act::Disarm { id: id(2), alarm: Alarm::Corrupt }));
+}
+
+#[test]
+fn a_crash_loop_has_to_last_before_a_disk_is_given_up() {
+    let mut case = well(3);
+    case.down(1);
+    case.pod(1).restarts = 50;
+    assert_eq!(case.act(), None, "it has not been long");
+    case.pod(1).ready_changed = Time(NOW.0 - 601);
+    assert_eq!(case.intent(), Intent::ReplaceMember(replaced(1)));
+    case.pod(1).restarts = 4;
+    assert_eq!(case.act(), None, "it has not crashed often");
+}
+
+#[test]
+fn a_crash_loop_of_a_new_template_is_no_lost_disk() {
+    let mut case = well(3);
+    case.down(1);
+    case.pod(1).restarts = 50;
+    case.pod(1).ready_changed = Time(NOW.0 - 6000);
+    case.pod(1).template.config = "b".into();
+    case.workload().template.config = "b".into();
+    case.d.template.config = "b".into();
+    assert_eq!(case.act(), None);
+}
+
+#[test]
+fn a_claim_deleted_under_a_running_member_is_seen_before_it_restarts() {
+    let mut case = well(3);
+    case.claim(2).terminating = true;
+    assert_eq!(case.intent(), Intent::ReplaceMember(replaced(2)));
+}
+
+#[test]
+fn a_member_that_came_back_before_it_was_removed_stays() {
+    let mut case = well(3);
+    case.down(0);
+    case.under_way(Intent::ReplaceMember(replaced(1)));
+    assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
+}
+
+#[test]
+fn a_new_member_refused_for_old_data_starts_over() {
+    let mut case = well(3);
+    case.under_way(Intent::ReplaceMember(Join { leaver: Some(MemberId(5)), ..replaced(1) }));
+    case.claim(1).uid = uid("claim-1b");
+    known(&mut case.o.table)[1].learner = true;
+    case.down(1);
+    case.pod(1).verdict = Some(Verdict::Removed);
+    let again = Join { stale: Some(uid("claim-1b")), attempt: 2, ..replaced(1) };
+    assert_eq!(case.intent(), Intent::ReplaceMember(again));
+}
+
+#[test]
+fn a_place_without_a_member_gets_one_without_a_record() {
+    let mut case = well(3);
+    known(&mut case.o.table).remove(1);
+    known(&mut case.o.objects).min_available = Some(2);
+    case.o.answers.remove(&Ordinal(1));
+    assert_eq!(case.intent(), Intent::ReplaceMember(Join { leaver: None, ..replaced(1) }));
+}
+
+#[test]
+fn a_lost_majority_is_given_up_by_a_human() {
+    let case = majority_lost(2);
+    assert_eq!(case.act(), None);
+    let message = case.condition(ConditionType::Degraded).message;
+    assert!(message.contains("kubectl keepstone recover-quorum main --survivor main-2"), "{message}");
+}
+
+#[test]
+fn members_that_are_only_slow_are_not_given_up() {
+    let mut case = well(3);
+    case.d.recovery.automatic = true;
+    (1..3).for_each(|n| case.down(n));
+    case.no_quorum();
+    case.o.cluster.marks.quorum_lost = Some(Time(NOW.0 - 100_000));
+    assert_eq!(case.act(), None);
+}
+
+fn recovery(survivor: u32) -> Recover {
+    Recover {
+        survivor: Ordinal(survivor),
+        claim: uid(format!("claim-{survivor}")),
+        lost: CLUSTER,
+        nonce: Nonce(42),
+        pods: (0..3).map(|n| (Ordinal(n), uid(format!("pod-{n}")))).collect(),
+        claims: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn the_survivor_that_knows_most_is_named() {
+    let mut case = well(5);
+    for n in [0, 1, 2] {
+        case.down(n);
+        known(&mut case.o.claims).remove(&Ordinal(n));
+    }
+    case.no_quorum();
+    case.d.recovery.automatic = true;
+    case.o.cluster.marks.quorum_lost = Some(Time(NOW.0 - 3600));
+    case.answer(4).applied += 1;
+    let Intent::RecoverQuorum(recover) = case.intent() else { panic!("not a recovery") };
+    assert_eq!(recover.survivor, Ordinal(4));
+    assert!(recover.claims.contains_key(&Ordinal(3)));
+}
+
+#[test]
+fn the_survivor_is_saved_before_anything_is_touched() {
+    let mut case = majority_lost(2);
+    case.request(Verb::RecoverQuorum { survivor: Ordinal(2), confirm: CLUSTER });
+    assert_eq!(case.intent(), Intent::RecoverQuorum(recovery(2)));
+    case.under_way(Intent::RecoverQuorum(recovery(2)));
+    assert_eq!(case.act(), Some(Act::OpenClientService { open: false }));
+    known(&mut case.o.objects).open = false;
+    assert_eq!(case.act(), Some(Act::Save { seq: 9, ordinal: Ordinal(2), claim: uid("claim-2") }));
+    for phase in [Phase::Pending, Phase::Running, Phase::Failed] {
+        case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), phase)]));
+        assert_eq!(case.act(), None, "{phase:?}");
+    }
+    case.o.saved = Seen::Unknown;
+    assert_eq!(case.act(), None);
+    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Succeeded)]));
+    assert_eq!(case.act(), Some(Act::SetFence([Ordinal(0), Ordinal(1)].into())));
+}
+
+#[test]
+fn nothing_of_the_old_cluster_runs_when_the_new_one_begins() {
+    let mut case = majority_lost(2);
+    known(&mut case.o.objects).open = false;
+    case.under_way(Intent::RecoverQuorum(recovery(2)));
+    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Succeeded)]));
+    case.o.fenced = Seen::Known([Ordinal(0), Ordinal(1)].into());
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(0), uid: uid("pod-0"), force: false }));
+    case.pod(0).uid = uid("pod-0b");
+    case.pod(1).terminating = true;
+    assert_eq!(case.act(), None);
+    case.pod(1).uid = uid("pod-1b");
+    case.pod(1).terminating = false;
+    let permit =
+        Permit { kind: PermitKind::ForceNew, ordinal: Ordinal(2), pod: None, claim: uid("claim-2"), nonce: Nonce(42) };
+    assert_eq!(case.act(), Some(Act::GrantPermit(permit.clone())));
+    case.o.permit = Seen::Known(Some(permit));
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(2), uid: uid("pod-2"), force: false }));
+}
+
+#[test]
+fn a_recovered_cluster_has_an_id_that_no_old_member_answers_to() {
+    let mut case = majority_lost(2);
+    known(&mut case.o.objects).open = false;
+    case.under_way(Intent::RecoverQuorum(recovery(2)));
+    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Succeeded)]));
+    case.o.fenced = Seen::Known([Ordinal(0), Ordinal(1)].into());
+    for n in 0..3 {
+        case.pod(n).uid = uid(format!("pod-{n}b"));
+    }
+    let mut recovered = Permit { kind: PermitKind::ForceNew, ordinal: Ordinal(2), pod: None, ..permit() };
+    recovered.claim = uid("claim-2");
+    case.o.permit = Seen::Known(Some(recovered));
+    case.o.table = Seen::Known(vec![member(2)]);
+    case.answer(2).permit = Some(Nonce(42));
+    assert_eq!(case.act(), None, "it answers under the old ID");
+    case.answer(2).cluster_id = ClusterId(0xc2);
+    let new = Some(ClusterId(0xc2));
+    assert_eq!(case.act(), Some(Act::Latch { from: Some(CLUSTER), to: new }));
+    case.o.cluster.cluster_id = new;
+    assert_eq!(case.act(), Some(Act::RevokePermit { nonce: Nonce(42) }));
+}
+
+#[test]
+fn a_copied_manifest_gives_up_no_other_cluster() {
+    let mut case = majority_lost(2);
+    case.request(Verb::RecoverQuorum { survivor: Ordinal(2), confirm: ClusterId(1) });
+    let Some(Act::FinishRequest { outcome: Outcome::Rejected(_), .. }) = case.act() else { panic!("not rejected") };
+}
+
+#[test]
+fn a_cluster_with_a_quorum_is_not_given_up() {
+    let mut case = well(3);
+    case.request(Verb::RecoverQuorum { survivor: Ordinal(2), confirm: CLUSTER });
+    let Some(Act::FinishRequest { outcome: Outcome::Rejected(_), .. }) = case.act() else { panic!("not rejected") };
+}
+
+/// The first of two calls failed to reach anybody: that is the operator's network, not the cluster's end.
+#[test]
+fn a_table_that_could_not_be_read_is_no_lost_quorum() {
+    let mut case = well(3);
+    case.o.table = Seen::Unknown;
+    case.says(ConditionType::Available, Truth::Unknown, Reason::NotObserved);
+    assert_eq!(case.plan().marks.quorum_lost, None);
+}
