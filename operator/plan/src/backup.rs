@@ -58,12 +58,12 @@ pub(crate) fn before(v: &View, version: Version) -> Next {
         return Next::Pass;
     }
     let Some(backups) = v.o.backups.known() else {
-        return Next::wait(Reason::NotObserved, "the backups can't be read");
+        return Next::wait(Reason::MembersUnreachable, "the backups can't be read");
     };
     let generation = v.o.cluster.generation;
     match backups.iter().find(|b| b.before == Some((version, generation))).map(|b| b.phase) {
         Some(Phase::Succeeded) => Next::Pass,
-        Some(Phase::Failed) => Next::wait(Reason::BackupFailed, "the backup before the version change failed"),
+        Some(Phase::Failed) => Next::wait(Reason::UpgradeStuck, "the backup before the version change failed"),
         Some(_) => Next::wait(Reason::Upgrading, "a backup is taken before the version changes"),
         None => match source(v) {
             Some(from) => Next::Act(Act::StartBackup { from, purpose: Purpose::Before { version, generation } }),
@@ -75,12 +75,12 @@ pub(crate) fn before(v: &View, version: Version) -> Next {
 /// What is wrong with the backups; none while all is well.
 pub(crate) fn trouble(v: &View) -> Option<Reason> {
     let policy = v.d.backup.as_ref()?;
-    let Some(backups) = v.o.backups.known() else { return Some(Reason::NotObserved) };
+    let Some(backups) = v.o.backups.known() else { return Some(Reason::MembersUnreachable) };
     let Some(newest) = backups.iter().filter_map(|b| b.completed.filter(|_| b.phase == Phase::Succeeded)).max() else {
         return Some(Reason::NeverTaken);
     };
     if backups.iter().rev().find(|b| b.phase.finished()).is_some_and(|b| b.phase == Phase::Failed) {
-        return Some(Reason::LastBackupFailed);
+        return Some(Reason::BackupFailed);
     }
     let period = policy.schedule.latest.map_or(Seconds(u64::MAX / 4), |latest| policy.schedule.next.since(latest));
     (v.now.since(newest).0 > period.0.saturating_mul(2)).then_some(Reason::BackupStale)

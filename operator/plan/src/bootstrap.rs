@@ -26,7 +26,7 @@ pub(crate) fn step(v: &View) -> Next {
         Some(operation) => match &operation.intent {
             Intent::Bootstrap(b) => found(v, operation, b),
             Intent::Restore(r) => crate::restore::refound(v, operation, r),
-            _ => Next::wait(Reason::BootstrapRefused, "there is an operation, but no cluster ID"),
+            _ => Next::wait(Reason::VolumeForeign, "there is an operation, but no cluster ID"),
         },
         None if v.d.hibernate => Next::wait(Reason::Hibernated, "nothing is founded while the cluster is to sleep"),
         None => begin(v),
@@ -40,7 +40,7 @@ fn begin(v: &View) -> Next {
     if v.workload.is_some() || !v.claims.is_empty() || !v.pods.is_empty() {
         let why = "there are volume claims or pods, but no cluster ID: what is in them is not known, so nothing is \
                    founded over them";
-        return Next::wait(Reason::BootstrapRefused, why);
+        return Next::wait(Reason::VolumeForeign, why);
     }
     crate::certs::before_founding(v).or(|| {
         let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: v.d.source.clone() };
@@ -73,7 +73,7 @@ fn clear_spoiled(v: &View, b: &Bootstrap) -> Next {
     }
     let Some(claim) = v.claims.get(&Ordinal::SEED).filter(|c| c.uid == *spoiled) else { return Next::Pass };
     if claim.owner != v.o.cluster.uid {
-        return Next::wait(Reason::ClaimInTheWay, "the seed's volume claim is another cluster's");
+        return Next::wait(Reason::VolumeForeign, "the seed's volume claim is another cluster's");
     }
     if !claim.terminating {
         return Next::Act(Act::DeleteClaim { ordinal: Ordinal::SEED, uid: claim.uid.clone() });
@@ -102,7 +102,7 @@ fn name_seed(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
         return Next::wait(waiting(v, operation), "the first pod and its volume claim are not there yet");
     };
     if claim.owner != v.o.cluster.uid {
-        return Next::wait(Reason::ClaimInTheWay, "the seed's volume claim is another cluster's");
+        return Next::wait(Reason::VolumeForeign, "the seed's volume claim is another cluster's");
     }
     let permit = Permit {
         kind: b.source.clone().map_or(PermitKind::Found, PermitKind::FoundFrom),
@@ -117,7 +117,7 @@ fn name_seed(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
 
 fn await_founding(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permit) -> Next {
     let Some(held) = v.o.permit.known() else {
-        return Next::wait(Reason::NotObserved, "whether there is a permit can't be read");
+        return Next::wait(Reason::MembersUnreachable, "whether there is a permit can't be read");
     };
     let claim = v.claims.get(&Ordinal::SEED).filter(|c| c.uid == permit.claim && !c.terminating);
     let seed = v.o.answers.get(&Ordinal::SEED).filter(|s| s.permit == Some(permit.nonce));

@@ -16,7 +16,7 @@ use crate::view::View;
 pub(crate) fn before_founding(v: &View) -> Next {
     match (&v.d.tls, v.o.certificates.known()) {
         (Tls::Disabled, _) => Next::Pass,
-        (_, None) => Next::wait(Reason::NotObserved, "the certificates can't be read"),
+        (_, None) => Next::wait(Reason::MembersUnreachable, "the certificates can't be read"),
         (Tls::Given, Some(c)) if c.leaves.contains_key(&Surface::Server) && c.leaves.contains_key(&Surface::Peer) => {
             Next::Pass
         }
@@ -110,7 +110,7 @@ pub(crate) fn trouble(v: &View) -> Option<Reason> {
     if v.d.tls == Tls::Disabled {
         return None;
     }
-    let Some(certs) = v.o.certificates.known() else { return Some(Reason::NotObserved) };
+    let Some(certs) = v.o.certificates.known() else { return Some(Reason::MembersUnreachable) };
     let serving = [Surface::Server, Surface::Peer];
     if serving.iter().any(|s| !certs.leaves.contains_key(s)) {
         return Some(Reason::CertificatePending);

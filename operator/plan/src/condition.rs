@@ -46,7 +46,8 @@ pub struct Condition {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// Why a condition is what it is: there are no others.
+        /// Why a condition is what it is. Each is one of the API's reasons, by the same name, and means what
+        /// docs/operations.md says.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $($(#[$doc])* $name),* }
 
@@ -61,60 +62,49 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// All is as asked for.
-    AsDesired,
-    /// Something had to be known and could not be read.
-    NotObserved,
-    Paused,
-    Deleting,
+    AsExpected,
     QuorumHealthy,
-    /// A majority is well, not everybody.
     QuorumAvailable,
-    QuorumLost,
-    SplitBrain,
-    Hibernated,
-    Hibernating,
-    Waking,
+    Stable,
+    CertificatesValid,
+    AllUpdated,
+    BackupFresh,
     Bootstrapping,
-    BootstrapFailed,
-    /// There is data of which nobody knows whose it is.
-    BootstrapRefused,
     ScalingUp,
     ScalingDown,
     LearnerSyncing,
     ReplacingMember,
-    ReplaceUnsafe,
-    RecoveringQuorum,
-    Restoring,
-    SaveFailed,
-    RollingConfig,
     Upgrading,
-    UpgradeStuck,
-    VersionRefused,
+    RollingConfig,
     ResizingStorage,
-    ResizeRejected,
+    Restoring,
+    RecoveringQuorum,
     RotatingCA,
-    Defragmenting,
-    Compacting,
-    MakingRoom,
-    MovingLeader,
-    DisarmingAlarm,
-    DeadlineExceeded,
-    MemberUnhealthy,
-    UnknownMember,
-    ClaimInTheWay,
+    Hibernating,
+    WakingUp,
+    WaitingForMembers,
+    Paused,
+    Hibernated,
+    TLSDisabled,
+    BootstrapFailed,
+    QuorumLost,
     AlarmNoSpace,
     AlarmCorrupt,
-    CertificatesValid,
-    TLSDisabled,
+    SplitBrain,
+    /// What has to be known could not be read.
+    MembersUnreachable,
+    MemberUnhealthy,
+    LearnerStuck,
+    UpgradeStuck,
+    DeadlineExceeded,
+    StorageResizeRejected,
+    VolumeForeign,
+    InvalidSpec,
     CertificatePending,
     CertificateExpired,
-    MembersOutdated,
-    BackupCurrent,
-    BackupFailed,
-    BackupStale,
-    LastBackupFailed,
     NeverTaken,
+    BackupStale,
+    BackupFailed,
 }
 
 impl Reason {
@@ -122,23 +112,18 @@ impl Reason {
     pub fn is_trouble(self) -> bool {
         matches!(
             self,
-            Reason::NotObserved
-                | Reason::QuorumLost
+            Reason::QuorumLost
                 | Reason::SplitBrain
                 | Reason::BootstrapFailed
-                | Reason::BootstrapRefused
-                | Reason::ReplaceUnsafe
-                | Reason::SaveFailed
                 | Reason::UpgradeStuck
-                | Reason::VersionRefused
-                | Reason::ResizeRejected
+                | Reason::DeadlineExceeded
+                | Reason::InvalidSpec
+                | Reason::StorageResizeRejected
                 | Reason::MemberUnhealthy
-                | Reason::UnknownMember
-                | Reason::ClaimInTheWay
+                | Reason::LearnerStuck
+                | Reason::VolumeForeign
                 | Reason::AlarmNoSpace
                 | Reason::AlarmCorrupt
-                | Reason::CertificateExpired
-                | Reason::BackupFailed
         )
     }
 }

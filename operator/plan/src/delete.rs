@@ -9,7 +9,7 @@ use crate::observed::Observed;
 /// The StatefulSet goes first, or it would make new claims for old; claims of other clusters are never touched.
 pub(crate) fn step(o: &Observed, d: &Desired) -> Next {
     let (Some(workload), Some(claims)) = (o.workload.known(), o.claims.known()) else {
-        return Next::wait(Reason::NotObserved, "what is left to delete can't be read");
+        return Next::wait(Reason::MembersUnreachable, "what is left to delete can't be read");
     };
     if let Some(w) = workload {
         return Next::Act(Act::DeleteWorkload { uid: w.uid.clone(), orphan: false });

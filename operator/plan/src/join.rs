@@ -24,7 +24,7 @@ pub(crate) fn scale_up(v: &View) -> Next {
         }
         Some(_) => {
             let why = format!("a volume claim is at place {ordinal} that this cluster did not leave there");
-            return Next::wait(Reason::ClaimInTheWay, why);
+            return Next::wait(Reason::VolumeForeign, why);
         }
     };
     let join = Join { ordinal, leaver: None, stale, attempt: 1, applied: 0 };
@@ -40,7 +40,7 @@ pub(crate) fn replacement(v: &View, ordinal: Ordinal) -> Join {
 
 pub(crate) fn resume(v: &View, operation: &Operation, join: &Join) -> Next {
     if v.table.is_none() {
-        return Next::wait(Reason::NotObserved, "the member table can't be read");
+        return Next::wait(Reason::MembersUnreachable, "the member table can't be read");
     }
     remove(v, operation, join).or(|| clear(v, join)).or(|| add(v, operation, join)).or(|| grow_up(v, operation, join))
 }
@@ -55,7 +55,7 @@ fn remove(v: &View, operation: &Operation, join: &Join) -> Next {
             // Nothing has been touched yet, and it came back by itself.
             return verbs::finish(v, operation, crate::act::Outcome::Failed("the rest would have had no quorum"));
         }
-        return Next::wait(Reason::ReplaceUnsafe, "without this member the rest would have no quorum");
+        return Next::wait(Reason::MemberUnhealthy, "without this member the rest would have no quorum");
     }
     leave::hand_over(v, join.ordinal, |_| true).or(|| Next::Act(Act::MemberRemove { id: leaver }))
 }
@@ -73,7 +73,7 @@ fn clear(v: &View, join: &Join) -> Next {
         return Next::Pass;
     };
     if claim.owner != v.o.cluster.uid {
-        return Next::wait(Reason::ClaimInTheWay, format!("the claim at place {} is another cluster's", join.ordinal));
+        return Next::wait(Reason::VolumeForeign, format!("the claim at place {} is another cluster's", join.ordinal));
     }
     if !claim.terminating {
         return Next::Act(Act::DeleteClaim { ordinal: join.ordinal, uid: claim.uid.clone() });

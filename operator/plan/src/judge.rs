@@ -5,7 +5,6 @@ use crate::condition::{Condition, ConditionType, Reason, Truth};
 use crate::desired::{Desired, Tls};
 use crate::ids::Ordinal;
 use crate::next::{Next, Wait};
-use crate::observed::Observed;
 use crate::operation::Intent;
 use crate::view::{View, quorum};
 use crate::{backup, certs, maintenance, repair, storage, workload};
@@ -13,12 +12,12 @@ use crate::{backup, certs, maintenance, repair, storage, workload};
 type Verdict = (Truth, Reason, String);
 
 /// Without a view: the API server did not tell enough.
-pub(crate) fn unseen(d: &Desired, deleting: bool) -> Vec<Condition> {
+pub(crate) fn unseen(d: &Desired) -> Vec<Condition> {
     use ConditionType::{AllMembersUpdated, Available, BackupHealthy, Degraded, Progressing, Ready, TlsReady};
-    let reason = if deleting { Reason::Deleting } else { Reason::NotObserved };
     let mut kinds = vec![Available, Progressing, Degraded, Ready, TlsReady, AllMembersUpdated];
     kinds.extend(d.backup.as_ref().map(|_| BackupHealthy));
-    kinds.into_iter().map(|kind| Condition { kind, truth: Truth::Unknown, reason, message: String::new() }).collect()
+    let (truth, reason) = (Truth::Unknown, Reason::MembersUnreachable);
+    kinds.into_iter().map(|kind| Condition { kind, truth, reason, message: String::new() }).collect()
 }
 
 pub(crate) fn conditions(v: &View, next: &Next) -> Vec<Condition> {
@@ -27,25 +26,22 @@ pub(crate) fn conditions(v: &View, next: &Next) -> Vec<Condition> {
         _ => None,
     };
     let (available, progressing, degraded) = (available(v, wait), progressing(v, next), degraded(v, wait));
-    let truths = [available.0 == Truth::True, progressing.0 == Truth::False, degraded.0 == Truth::False];
-    let whole = truths == [true; 3] && v.members().len() == v.d.size as usize;
-    let ready = if whole {
-        (Truth::True, Reason::AsDesired, String::new())
-    } else {
-        let why = [(0, &available), (2, &degraded), (1, &progressing)].into_iter().find(|(n, _)| !truths[*n]);
-        (Truth::False, why.map_or(Reason::ScalingUp, |(_, verdict)| verdict.1), String::new())
-    };
     let mut all = vec![
-        (ConditionType::Available, available),
-        (ConditionType::Progressing, progressing),
-        (ConditionType::Degraded, degraded),
-        (ConditionType::Ready, ready),
+        (ConditionType::Ready, ready(v, &available, &progressing, &degraded)),
         (ConditionType::TlsReady, tls(v)),
-        (ConditionType::AllMembersUpdated, updated(v)),
+        (ConditionType::AllMembersUpdated, updated(v, progressing.1)),
     ];
+    all.splice(
+        0..0,
+        [
+            (ConditionType::Available, available),
+            (ConditionType::Progressing, progressing),
+            (ConditionType::Degraded, degraded),
+        ],
+    );
     if v.d.backup.is_some() {
         let verdict = match backup::trouble(v) {
-            None => (Truth::True, Reason::BackupCurrent, String::new()),
+            None => (Truth::True, Reason::BackupFresh, String::new()),
             Some(reason) => (unknown_or_false(reason), reason, String::new()),
         };
         all.push((ConditionType::BackupHealthy, verdict));
@@ -54,8 +50,31 @@ pub(crate) fn conditions(v: &View, next: &Next) -> Vec<Condition> {
     all.into_iter().map(condition).collect()
 }
 
+/// Repeats the reason of whichever keeps it.
+fn ready(v: &View, available: &Verdict, progressing: &Verdict, degraded: &Verdict) -> Verdict {
+    let not = |verdict: &Verdict| (Truth::False, verdict.1, String::new());
+    if available.0 != Truth::True {
+        return if available.0 == Truth::Unknown {
+            (Truth::Unknown, available.1, String::new())
+        } else {
+            not(available)
+        };
+    }
+    if degraded.0 != Truth::False {
+        return not(degraded);
+    }
+    if progressing.0 != Truth::False {
+        return not(progressing);
+    }
+    match v.members().len().cmp(&(v.d.size as usize)) {
+        std::cmp::Ordering::Less => (Truth::False, Reason::ScalingUp, String::new()),
+        std::cmp::Ordering::Greater => (Truth::False, Reason::ScalingDown, String::new()),
+        std::cmp::Ordering::Equal => (Truth::True, Reason::AsExpected, String::new()),
+    }
+}
+
 fn unknown_or_false(reason: Reason) -> Truth {
-    if reason == Reason::NotObserved { Truth::Unknown } else { Truth::False }
+    if reason == Reason::MembersUnreachable { Truth::Unknown } else { Truth::False }
 }
 
 fn available(v: &View, wait: Option<&Wait>) -> Verdict {
@@ -67,8 +86,15 @@ fn available(v: &View, wait: Option<&Wait>) -> Verdict {
     if matches!(intent, Some(Intent::Hibernate { .. })) && v.d.hibernate {
         return no(Reason::Hibernated);
     }
+    if let Some(Intent::Restore(_)) = intent {
+        return no(Reason::Restoring);
+    }
     if v.o.cluster.cluster_id.is_none() {
-        return no(wait.map(|w| w.reason).filter(|r| r.is_trouble()).unwrap_or(Reason::Bootstrapping));
+        let failed = wait.is_some_and(|w| w.reason == Reason::BootstrapFailed);
+        return no(if failed { Reason::BootstrapFailed } else { Reason::Bootstrapping });
+    }
+    if let Some(Intent::RecoverQuorum(_)) = intent {
+        return no(Reason::RecoveringQuorum);
     }
     let well = v.well_voters(None).len();
     if v.table.is_some() && well >= quorum(v.voters()) {
@@ -79,61 +105,77 @@ fn available(v: &View, wait: Option<&Wait>) -> Verdict {
         let reason = if all { Reason::QuorumHealthy } else { Reason::QuorumAvailable };
         return (Truth::True, reason, String::new());
     }
-    if v.quorum_lost() { no(Reason::QuorumLost) } else { (Truth::Unknown, Reason::NotObserved, String::new()) }
+    if v.quorum_lost() { no(Reason::QuorumLost) } else { (Truth::Unknown, Reason::MembersUnreachable, String::new()) }
 }
 
-pub(crate) fn progress(o: &Observed, intent: &Intent) -> Reason {
-    match intent {
+/// What an operation is called while it goes on. Maintenance is none: a cluster that is being defragmented is as it
+/// should be.
+fn progress(v: &View, intent: &Intent) -> Option<Reason> {
+    Some(match intent {
         Intent::Bootstrap(_) => Reason::Bootstrapping,
         Intent::ScaleUp(_) => Reason::ScalingUp,
         Intent::ScaleDown(_) => Reason::ScalingDown,
         Intent::ReplaceMember(_) => Reason::ReplacingMember,
-        Intent::Roll(roll) => {
-            let pods = o.pods.known().into_iter().flatten();
-            let upgrade = pods.into_iter().any(|(_, p)| p.template.version != roll.template.version);
-            if upgrade { Reason::Upgrading } else { Reason::RollingConfig }
-        }
-        Intent::Hibernate { .. } => Reason::Hibernating,
+        Intent::Roll(_) => rolling(v),
+        Intent::Hibernate { .. } if v.d.hibernate => Reason::Hibernating,
+        Intent::Hibernate { .. } => Reason::WakingUp,
         Intent::RecoverQuorum(_) => Reason::RecoveringQuorum,
         Intent::Restore(_) => Reason::Restoring,
-        Intent::Defragment(_) => Reason::Defragmenting,
-        Intent::MakeRoom(_) => Reason::MakingRoom,
-        Intent::Compact { .. } => Reason::Compacting,
-        Intent::MoveLeader { .. } => Reason::MovingLeader,
-        Intent::DisarmAlarm => Reason::DisarmingAlarm,
-    }
+        Intent::Defragment(_)
+        | Intent::MakeRoom(_)
+        | Intent::Compact { .. }
+        | Intent::MoveLeader { .. }
+        | Intent::DisarmAlarm => return None,
+    })
+}
+
+/// Whether versions differ is all that makes a roll an upgrade.
+pub(crate) fn rolling(v: &View) -> Reason {
+    let other = |version| version != v.d.template.version;
+    let upgrade =
+        v.pods.values().any(|p| other(p.template.version)) || v.workload.is_some_and(|w| other(w.template.version));
+    if upgrade { Reason::Upgrading } else { Reason::RollingConfig }
 }
 
 fn progressing(v: &View, next: &Next) -> Verdict {
+    let no = |reason, message| (Truth::False, reason, message);
     if v.d.paused {
-        return (Truth::False, Reason::Paused, String::new());
+        return no(Reason::Paused, String::new());
     }
-    let intent = match next {
+    let message = if let Next::Wait(wait) = next { wait.message.clone() } else { String::new() };
+    let operation = match next {
         Next::Act(Act::RecordIntent(operation)) => Some(operation),
         _ => v.operation(),
     };
-    if let Some(operation) = intent {
-        let message = if let Next::Wait(wait) = next { wait.message.clone() } else { String::new() };
-        if matches!(operation.intent, Intent::Hibernate { .. }) && v.d.hibernate && v.pods.is_empty() {
-            return (Truth::False, Reason::Hibernated, message);
-        }
-        if v.overdue(operation) {
-            return (Truth::False, Reason::DeadlineExceeded, message);
-        }
-        return (Truth::True, progress(v.o, &operation.intent), message);
+    if let Next::Wait(Wait { reason: Reason::Hibernated, .. }) = next {
+        return no(Reason::Hibernated, message);
+    }
+    if let Next::Wait(wait) = next
+        && matches!(wait.reason, Reason::UpgradeStuck | Reason::BootstrapFailed | Reason::QuorumLost)
+    {
+        return no(wait.reason, message);
+    }
+    if let Some((operation, reason)) = operation.and_then(|o| Some((o, progress(v, &o.intent)?))) {
+        let late = v.overdue(operation) && matches!(next, Next::Wait(_));
+        return if late { no(Reason::DeadlineExceeded, message) } else { (Truth::True, reason, message) };
+    }
+    let yes = |reason| (Truth::True, reason, message.clone());
+    match next {
+        Next::Act(Act::ApplyWorkload { .. }) => return yes(rolling(v)),
+        Next::Wait(w) if !w.reason.is_trouble() && w.reason != Reason::MembersUnreachable => return yes(w.reason),
+        _ => {}
+    }
+    if v.o.cluster.cluster_id.is_none() {
+        return yes(Reason::Bootstrapping);
     }
     if storage::pending(v) {
-        return (Truth::True, Reason::ResizingStorage, String::new());
+        return yes(Reason::ResizingStorage);
     }
     let rotating = v.o.certificates.known().is_some_and(|c| c.next.is_some() || c.bundle.len() > 1);
     if rotating && matches!(v.d.tls, Tls::Auto { .. }) {
-        return (Truth::True, Reason::RotatingCA, String::new());
+        return yes(Reason::RotatingCA);
     }
-    match next {
-        Next::Wait(w) if !w.reason.is_trouble() => (Truth::True, w.reason, w.message.clone()),
-        Next::Act(Act::ApplyWorkload { .. }) => (Truth::True, Reason::RollingConfig, String::new()),
-        _ => (Truth::False, Reason::AsDesired, String::new()),
-    }
+    no(Reason::Stable, String::new())
 }
 
 fn degraded(v: &View, wait: Option<&Wait>) -> Verdict {
@@ -141,9 +183,12 @@ fn degraded(v: &View, wait: Option<&Wait>) -> Verdict {
         return (Truth::True, wait.reason, wait.message.clone());
     }
     let yes = |reason, message: &str| (Truth::True, reason, message.to_owned());
-    let fine = (Truth::False, Reason::AsDesired, String::new());
-    if v.o.cluster.cluster_id.is_none() || v.d.hibernate {
-        return fine;
+    let fine = |reason| (Truth::False, reason, String::new());
+    if v.o.cluster.cluster_id.is_none() {
+        return fine(Reason::Bootstrapping);
+    }
+    if v.d.hibernate {
+        return fine(Reason::Hibernated);
     }
     if v.members().iter().any(|m| v.armed(m.id, Alarm::Corrupt)) {
         return yes(Reason::AlarmCorrupt, "a member's data differs from the others'");
@@ -155,7 +200,7 @@ fn degraded(v: &View, wait: Option<&Wait>) -> Verdict {
         return yes(Reason::QuorumLost, "");
     }
     if let Some(n) = repair::unsafe_loss(v) {
-        return yes(Reason::ReplaceUnsafe, &format!("member {n} is lost; without it the rest have no quorum"));
+        return yes(Reason::MemberUnhealthy, &format!("member {n} is lost; without it the rest have no quorum"));
     }
     let ill = v.members().iter().find(|m| !m.learner && m.ordinal.is_none_or(|n| !v.well(n)));
     if let Some(member) = ill {
@@ -163,28 +208,43 @@ fn degraded(v: &View, wait: Option<&Wait>) -> Verdict {
         return yes(Reason::MemberUnhealthy, &format!("member {n} is not well"));
     }
     if v.claims.values().any(|c| c.resize_rejected) {
-        return yes(Reason::ResizeRejected, "a volume can't grow");
+        return yes(Reason::StorageResizeRejected, "a volume can't grow");
     }
     let running = v.workload.map(|w| w.template.version);
     if let Some(why) = running.and_then(|version| workload::allowed(v, version)) {
-        return yes(Reason::VersionRefused, why);
+        return yes(Reason::InvalidSpec, why);
     }
-    fine
+    let attempt = match v.operation().map(|o| &o.intent) {
+        Some(Intent::ScaleUp(join) | Intent::ReplaceMember(join)) => join.attempt,
+        _ => 1,
+    };
+    if attempt > 1 {
+        return yes(Reason::LearnerStuck, "a new member made no headway; it is tried anew");
+    }
+    fine(Reason::AsExpected)
 }
 
 fn tls(v: &View) -> Verdict {
     match certs::trouble(v) {
-        _ if v.d.tls == Tls::Disabled => (Truth::True, Reason::TLSDisabled, String::new()),
+        _ if v.d.tls == Tls::Disabled => (Truth::False, Reason::TLSDisabled, String::new()),
         None => (Truth::True, Reason::CertificatesValid, String::new()),
         Some(reason) => (unknown_or_false(reason), reason, String::new()),
     }
 }
 
-fn updated(v: &View) -> Verdict {
+fn updated(v: &View, progressing: Reason) -> Verdict {
     let current = v.workload.is_some_and(|w| w.template == v.d.template);
-    if current && v.pods.values().all(|p| p.template == v.d.template) {
-        (Truth::True, Reason::AsDesired, String::new())
-    } else {
-        (Truth::False, Reason::MembersOutdated, String::new())
+    let no = |reason| (Truth::False, reason, String::new());
+    if v.d.hibernate && v.pods.is_empty() {
+        return (Truth::True, Reason::Hibernated, String::new());
     }
+    if current && v.pods.values().all(|p| p.template == v.d.template) && !v.pods.is_empty() {
+        return (Truth::True, Reason::AllUpdated, String::new());
+    }
+    no(match progressing {
+        Reason::Paused | Reason::UpgradeStuck | Reason::DeadlineExceeded | Reason::QuorumLost => progressing,
+        _ if v.o.cluster.cluster_id.is_none() => Reason::Bootstrapping,
+        Reason::Upgrading | Reason::RollingConfig => progressing,
+        _ => Reason::WaitingForMembers,
+    })
 }

@@ -13,7 +13,7 @@ use crate::view::View;
 pub(crate) fn scale_down(v: &View) -> Next {
     let Some(last) = v.span().checked_sub(1).map(Ordinal) else { return Next::Pass };
     if !v.removable(last) {
-        return Next::wait(Reason::MemberUnhealthy, "a member leaves only while the rest have a quorum");
+        return Next::wait(Reason::WaitingForMembers, "a member leaves only while the rest have a quorum");
     }
     let member = v.member_at(last).map(|m| m.id);
     let claim = v.claims.get(&last).map(|c| c.uid.clone());
@@ -33,7 +33,7 @@ pub(crate) fn hand_over(v: &View, from: Ordinal, suits: impl Fn(Ordinal) -> bool
 
 pub(crate) fn resume(v: &View, operation: &Operation, leave: &Leave) -> Next {
     if v.table.is_none() {
-        return Next::wait(Reason::NotObserved, "the member table can't be read");
+        return Next::wait(Reason::MembersUnreachable, "the member table can't be read");
     }
     remove(v, operation, leave).or(|| shrink(v, leave)).or(|| discard(v, operation, leave))
 }
@@ -48,7 +48,7 @@ fn remove(v: &View, operation: &Operation, leave: &Leave) -> Next {
         return verbs::finish(v, operation, Outcome::Failed("no longer wanted"));
     }
     if !v.removable(leave.ordinal) {
-        return Next::wait(Reason::MemberUnhealthy, "a member leaves only while the rest have a quorum");
+        return Next::wait(Reason::WaitingForMembers, "a member leaves only while the rest have a quorum");
     }
     hand_over(v, leave.ordinal, |_| true).or(|| Next::Act(Act::MemberRemove { id: member.id }))
 }

@@ -49,6 +49,7 @@ use view::{Loss, View};
 pub struct Plan {
     /// To be done once status is written. None: there is nothing to do now.
     pub act: Option<Act>,
+    /// All of them, always; none while the cluster is being deleted.
     pub conditions: Vec<Condition>,
     /// What status has to remember.
     pub marks: Marks,
@@ -63,11 +64,12 @@ pub fn plan(o: &Observed, d: &Desired, now: Time) -> Plan {
     let next = match &view {
         _ if o.cluster.deleting => delete::step(o, d),
         Some(v) => decide(v),
-        None => Next::wait(Reason::NotObserved, "pods, claims or the StatefulSet can't be read"),
+        None => Next::wait(Reason::MembersUnreachable, "pods, claims or the StatefulSet can't be read"),
     };
     let conditions = match &view {
-        Some(v) if !o.cluster.deleting => judge::conditions(v, &next),
-        _ => judge::unseen(d, o.cluster.deleting),
+        _ if o.cluster.deleting => Vec::new(),
+        Some(v) => judge::conditions(v, &next),
+        None => judge::unseen(d),
     };
     let again = if next == Next::Pass { Seconds(30) } else { Seconds(2) };
     let marks = view.as_ref().map_or(o.cluster.marks, |v| marks(v, &next));

@@ -144,7 +144,7 @@ fn compact_all(v: &View, operation: &Operation, run: &MakeRoom) -> Next {
         return Next::Pass;
     }
     let Some(revision) = v.o.answers.values().map(|s| s.revision).max() else {
-        return Next::wait(Reason::MakingRoom, "no member tells its revision");
+        return Next::wait(Reason::AlarmNoSpace, "no member tells its revision");
     };
     if let Some(echo) = v.o.echo.as_ref().filter(|e| matches!(e.act, Act::Compact { .. })) {
         // A revision that is compacted already is an error, too, and as good.
@@ -152,7 +152,7 @@ fn compact_all(v: &View, operation: &Operation, run: &MakeRoom) -> Next {
             let run = MakeRoom { compacted: true, done: run.done.clone() };
             return v.turn(operation, Intent::MakeRoom(run), v.d.deadlines.other);
         }
-        return Next::wait(Reason::MakingRoom, "the compaction did not succeed yet");
+        return Next::wait(Reason::AlarmNoSpace, "the compaction did not succeed yet");
     }
     Next::Act(Act::Compact { revision })
 }
@@ -196,7 +196,7 @@ pub(crate) fn resume_compact(v: &View, operation: &Operation, revision: Revision
 /// By hand all alarms are disarmed; one that still has its cause comes back.
 pub(crate) fn resume_disarm(v: &View, operation: &Operation) -> Next {
     let Some(alarms) = v.o.alarms.known() else {
-        return Next::wait(Reason::NotObserved, "the alarms can't be read");
+        return Next::wait(Reason::MembersUnreachable, "the alarms can't be read");
     };
     match alarms.first() {
         Some((id, alarm)) if !v.overdue(operation) => {

@@ -57,7 +57,7 @@ pub(crate) fn resume(v: &View, operation: &Operation, r: &Recover) -> Next {
 /// Copies of all there is. Without the survivor's nothing goes on; of the others as many as can be had.
 fn save(v: &View, operation: &Operation, r: &Recover) -> Next {
     let Some(saved) = v.o.saved.known() else {
-        return Next::wait(Reason::NotObserved, "whether the data was saved can't be read");
+        return Next::wait(Reason::MembersUnreachable, "whether the data was saved can't be read");
     };
     for (n, claim) in r.claims.iter().chain(std::iter::once((&r.survivor, &r.claim))) {
         let there = v.claims.get(n).is_some_and(|c| c.uid == *claim);
@@ -66,7 +66,10 @@ fn save(v: &View, operation: &Operation, r: &Recover) -> Next {
                 return Next::Act(Act::Save { seq: operation.seq, ordinal: *n, claim: claim.clone() });
             }
             Some(Phase::Failed) | None if *n == r.survivor => {
-                return Next::wait(Reason::SaveFailed, "the survivor's data could not be saved; nothing is touched");
+                return Next::wait(
+                    Reason::DeadlineExceeded,
+                    "the survivor's data could not be saved; nothing is touched",
+                );
             }
             Some(Phase::Pending | Phase::Running) => {
                 return Next::wait(Reason::RecoveringQuorum, "what is left is being saved");
@@ -79,7 +82,7 @@ fn save(v: &View, operation: &Operation, r: &Recover) -> Next {
 
 fn stop_others(v: &View, r: &Recover) -> Next {
     let Some(fenced) = v.o.fenced.known() else {
-        return Next::wait(Reason::NotObserved, "which places are fenced can't be read");
+        return Next::wait(Reason::MembersUnreachable, "which places are fenced can't be read");
     };
     let others: BTreeSet<_> = (0..v.replicas()).map(Ordinal).filter(|n| *n != r.survivor).collect();
     if !others.is_subset(fenced) {
@@ -101,7 +104,7 @@ fn start_survivor(v: &View, r: &Recover) -> Next {
     let permit =
         Permit { kind: PermitKind::ForceNew, ordinal: r.survivor, pod: None, claim: r.claim.clone(), nonce: r.nonce };
     match v.o.permit.known() {
-        None => return Next::wait(Reason::NotObserved, "whether there is a permit can't be read"),
+        None => return Next::wait(Reason::MembersUnreachable, "whether there is a permit can't be read"),
         Some(None) => return Next::Act(Act::GrantPermit(permit)),
         Some(Some(held)) if *held != permit => return Next::Act(Act::RevokePermit { nonce: held.nonce }),
         Some(Some(_)) => {}
@@ -128,7 +131,7 @@ fn discard(v: &View, r: &Recover) -> Next {
     for (n, uid) in &r.claims {
         let Some(claim) = v.claims.get(n).filter(|c| c.uid == *uid) else { continue };
         if v.table.is_none() || v.member_at(*n).is_some() {
-            return Next::wait(Reason::NotObserved, "the new cluster's member table can't be read");
+            return Next::wait(Reason::MembersUnreachable, "the new cluster's member table can't be read");
         }
         if !claim.terminating {
             return Next::Act(Act::DeleteClaim { ordinal: *n, uid: uid.clone() });
@@ -146,7 +149,7 @@ fn discard(v: &View, r: &Recover) -> Next {
 
 fn unfence(v: &View) -> Next {
     match v.o.fenced.known() {
-        None => Next::wait(Reason::NotObserved, "which places are fenced can't be read"),
+        None => Next::wait(Reason::MembersUnreachable, "which places are fenced can't be read"),
         Some(fenced) if !fenced.is_empty() => Next::Act(Act::SetFence(BTreeSet::new())),
         Some(_) => Next::Pass,
     }

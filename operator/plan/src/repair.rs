@@ -79,7 +79,7 @@ pub(crate) fn quorum(v: &View) -> Next {
         return Next::Pass;
     }
     if !v.quorum_lost() {
-        return Next::wait(Reason::NotObserved, "the member table can't be read");
+        return Next::wait(Reason::MembersUnreachable, "the member table can't be read");
     }
     let since = v.o.cluster.marks.quorum_lost.unwrap_or(v.now);
     if !v.majority_gone() || v.now.since(since) < v.d.recovery.after {
@@ -107,7 +107,7 @@ pub(crate) fn orphans(v: &View) -> Next {
     }
     if let Some(learner) = v.members().iter().find(|m| m.learner) {
         let Some(n) = learner.ordinal else {
-            return Next::wait(Reason::UnknownMember, "a learner is in the table whose address is no pod's");
+            return Next::wait(Reason::MemberUnhealthy, "a learner is in the table whose address is no pod's");
         };
         let claim = v.claims.get(&n).map(|c| c.uid.clone());
         if n.next().0 == v.span() && n.0 >= v.d.size {
@@ -126,7 +126,7 @@ pub(crate) fn orphans(v: &View) -> Next {
         }
         Some(_) => Next::wait(Reason::MemberUnhealthy, "a place has no member, and too few are well to add one"),
         None if v.members().iter().any(|m| m.ordinal.is_none()) => {
-            Next::wait(Reason::UnknownMember, "a member is in the table whose address is no pod's")
+            Next::wait(Reason::MemberUnhealthy, "a member is in the table whose address is no pod's")
         }
         None => Next::Pass,
     }

@@ -44,7 +44,7 @@ fn stop(v: &View) -> Next {
 /// One whole copy at least, unless there was nothing to copy.
 fn save(v: &View, operation: &Operation, r: &Restore) -> Next {
     let Some(saved) = v.o.saved.known() else {
-        return Next::wait(Reason::NotObserved, "whether the data was saved can't be read");
+        return Next::wait(Reason::MembersUnreachable, "whether the data was saved can't be read");
     };
     let there = |n, uid: &Uid| v.claims.get(n).is_some_and(|c| c.uid == *uid && !c.terminating);
     for (n, claim) in r.claims.iter().filter(|(n, uid)| there(n, uid)) {
@@ -59,7 +59,7 @@ fn save(v: &View, operation: &Operation, r: &Restore) -> Next {
     if saved.is_empty() || saved.values().any(|p| *p == Phase::Succeeded) {
         return Next::Pass;
     }
-    Next::wait(Reason::SaveFailed, "the data there is could not be saved; nothing of it is deleted")
+    Next::wait(Reason::DeadlineExceeded, "the data there is could not be saved; nothing of it is deleted")
 }
 
 fn clear(v: &View, r: &Restore) -> Next {

@@ -67,7 +67,7 @@ pub(crate) fn next(
         return Next::Pass;
     }
     if !v.all_well() {
-        return Next::wait(Reason::MemberUnhealthy, "pods are replaced only while every member is well");
+        return Next::wait(Reason::WaitingForMembers, "pods are replaced only while every member is well");
     }
     let follower = old.iter().find(|(n, _)| !v.leads(**n)).or(old.first());
     follower.map_or(Next::Pass, |(n, pod)| begin(**n, pod))
@@ -83,14 +83,8 @@ pub(crate) fn resume(v: &View, operation: &Operation, roll: &Roll) -> Next {
         Some(pod) if pod.uid != roll.pod && !pod.terminating => verify(v, operation, roll, pod),
         _ if v.loss(n) == Some(Loss::Data) => replace(v, operation, n),
         _ if v.workload.is_none() => workload::create(v),
-        _ => Next::wait(progress(v), format!("waiting for the new pod {n}")),
+        _ => Next::wait(crate::judge::rolling(v), format!("waiting for the new pod {n}")),
     }
-}
-
-/// Which of the two is told: whether versions differ is all that makes a roll an upgrade.
-fn progress(v: &View) -> Reason {
-    let versions = |p: &Pod| p.template.version != v.d.template.version;
-    if v.pods.values().any(versions) { Reason::Upgrading } else { Reason::RollingConfig }
 }
 
 fn take_down(v: &View, operation: &Operation, roll: &Roll, pod: &Pod) -> Next {
@@ -121,7 +115,7 @@ fn verify(v: &View, operation: &Operation, roll: &Roll, pod: &Pod) -> Next {
             return verbs::finish(v, operation, Outcome::Succeeded);
         }
         if status.version == pod.template.version {
-            return Next::wait(progress(v), format!("member {n} is back, and settles"));
+            return Next::wait(crate::judge::rolling(v), format!("member {n} is back, and settles"));
         }
     }
     if v.loss(n) == Some(Loss::Data) {
@@ -138,7 +132,7 @@ fn verify(v: &View, operation: &Operation, roll: &Roll, pod: &Pod) -> Next {
         return v.turn(operation, Intent::Roll(roll), v.d.deadlines.restart);
     }
     if !v.overdue(operation) {
-        return Next::wait(progress(v), format!("waiting for member {n} to be well"));
+        return Next::wait(crate::judge::rolling(v), format!("waiting for member {n} to be well"));
     }
     let why = format!("member {n} is not well with the new pod; no other is touched. Change the spec back, or mend it");
     Next::wait(Reason::UpgradeStuck, why)
@@ -152,7 +146,7 @@ fn workload_to(v: &View, template: Template) -> Next {
 /// The restart showed that the data is gone.
 fn replace(v: &View, operation: &Operation, ordinal: Ordinal) -> Next {
     if !v.removable(ordinal) {
-        return Next::wait(Reason::ReplaceUnsafe, "without this member the rest would have no quorum");
+        return Next::wait(Reason::MemberUnhealthy, "without this member the rest would have no quorum");
     }
     let join = crate::join::replacement(v, ordinal);
     v.turn(operation, Intent::ReplaceMember(join), v.d.deadlines.learner)

@@ -25,7 +25,7 @@ pub(crate) fn resume(v: &View, operation: &Operation, replicas: u32) -> Next {
         return Next::wait(Reason::Hibernated, "the cluster sleeps; its volumes are kept");
     }
     if v.pods.len() < replicas as usize {
-        return Next::wait(Reason::Waking, "pods are being made");
+        return Next::wait(Reason::WakingUp, "pods are being made");
     }
     // Whether they are well is for repair to see: a volume that was lost meanwhile must not keep this open.
     verbs::finish(v, operation, Outcome::Succeeded)

@@ -76,7 +76,7 @@ pub(crate) fn service(v: &View, open: bool) -> Next {
 /// What has to be done before there is surely no permit; none if there is none.
 pub(crate) fn revoke(v: &View) -> Option<Next> {
     match v.o.permit.known() {
-        None => Some(Next::wait(Reason::NotObserved, "whether there is a permit can't be read")),
+        None => Some(Next::wait(Reason::MembersUnreachable, "whether there is a permit can't be read")),
         Some(None) => None,
         Some(Some(permit)) => Some(Next::Act(Act::RevokePermit { nonce: permit.nonce })),
     }

@@ -14,7 +14,7 @@ use crate::view::View;
 pub(crate) fn finish(v: &View, operation: &Operation, outcome: Outcome) -> Next {
     if let Some(uid) = &operation.request {
         let Some(requests) = v.o.requests.known() else {
-            return Next::wait(Reason::NotObserved, "the operations asked for can't be read");
+            return Next::wait(Reason::MembersUnreachable, "the operations asked for can't be read");
         };
         // Restarting many takes as many records; its end is for `restart` to see.
         let open = |r: &&Request| !r.phase.finished() && !matches!(r.verb, Verb::RestartMembers { .. });

@@ -146,7 +146,7 @@ fn nothing_is_founded_over_volumes_of_which_nobody_knows() {
     let mut case = nothing(3);
     known(&mut case.o.claims).insert(Ordinal(1), claim(1));
     assert_eq!(case.act(), None);
-    case.says(ConditionType::Available, Truth::False, Reason::BootstrapRefused);
+    case.says(ConditionType::Degraded, Truth::True, Reason::VolumeForeign);
 }
 
 /// A volume that was kept of a cluster of the same name.
@@ -156,7 +156,7 @@ fn another_clusters_volume_is_never_adopted_nor_deleted() {
     case.claim(0).owner = uid("former");
     case.under_way(attempt(1, None));
     assert_eq!(case.act(), None);
-    case.says(ConditionType::Degraded, Truth::True, Reason::ClaimInTheWay);
+    case.says(ConditionType::Degraded, Truth::True, Reason::VolumeForeign);
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn only_whole_backups_count_and_the_newest_is_never_collected() {
     assert_eq!(case.act(), Some(Act::DeleteBackup { uid: uid("b1") }));
     known(&mut case.o.backups).remove(0);
     assert_eq!(case.act(), None);
-    case.says(ConditionType::BackupHealthy, Truth::False, Reason::LastBackupFailed);
+    case.says(ConditionType::BackupHealthy, Truth::False, Reason::BackupFailed);
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn secrets_that_could_not_be_read_are_not_made_anew() {
     let mut case = certified(3, 900);
     case.o.certificates = Seen::Unknown;
     assert_eq!(case.act(), None);
-    case.says(ConditionType::TlsReady, Truth::Unknown, Reason::NotObserved);
+    case.says(ConditionType::TlsReady, Truth::Unknown, Reason::MembersUnreachable);
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn a_list_that_failed_is_not_an_empty_one() {
     case.o.answers.remove(&Ordinal(1));
     case.o.claims = Seen::Unknown;
     assert_eq!(case.act(), None);
-    case.says(ConditionType::Available, Truth::Unknown, Reason::NotObserved);
+    case.says(ConditionType::Available, Truth::Unknown, Reason::MembersUnreachable);
     let mut case = well(3);
     case.o.pods = Seen::Unknown;
     assert_eq!(case.act(), None);
@@ -128,7 +128,7 @@ fn a_second_loss_is_not_repaired_while_that_would_cost_the_quorum() {
     let mut case = lost(1);
     case.down(2);
     assert_eq!(case.act(), None);
-    case.says(ConditionType::Degraded, Truth::True, Reason::ReplaceUnsafe);
+    case.says(ConditionType::Degraded, Truth::True, Reason::MemberUnhealthy);
 }
 
 #[test]
@@ -346,6 +346,6 @@ fn a_cluster_with_a_quorum_is_not_given_up() {
 fn a_table_that_could_not_be_read_is_no_lost_quorum() {
     let mut case = well(3);
     case.o.table = Seen::Unknown;
-    case.says(ConditionType::Available, Truth::Unknown, Reason::NotObserved);
+    case.says(ConditionType::Available, Truth::Unknown, Reason::MembersUnreachable);
     assert_eq!(case.plan().marks.quorum_lost, None);
 }

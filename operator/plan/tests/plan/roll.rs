@@ -41,7 +41,7 @@ fn a_changed_template_reaches_the_workload_and_then_the_pods() {
     assert!(matches!(case.act(), Some(Act::ApplyWorkload { replicas: 3, .. })));
     case.workload().template = config("b");
     assert_eq!(case.intent(), Intent::Roll(rolled(1, &config("b"))));
-    case.says(ConditionType::AllMembersUpdated, Truth::False, Reason::MembersOutdated);
+    case.says(ConditionType::AllMembersUpdated, Truth::False, Reason::RollingConfig);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_version_that_fails_on_its_first_pod_reaches_no_second() {
     let case = stuck();
     assert_eq!(case.act(), None);
     case.says(ConditionType::Degraded, Truth::True, Reason::UpgradeStuck);
-    case.says(ConditionType::Progressing, Truth::False, Reason::DeadlineExceeded);
+    case.says(ConditionType::Progressing, Truth::False, Reason::UpgradeStuck);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn versions_change_one_minor_at_a_time() {
     let mut case = well(3);
     case.d.template.version = Version { minor: 6, ..V1 };
     assert_eq!(case.act(), None);
-    case.says(ConditionType::Degraded, Truth::True, Reason::VersionRefused);
+    case.says(ConditionType::Degraded, Truth::True, Reason::InvalidSpec);
     case.d.template.version = V2;
     assert!(matches!(case.act(), Some(Act::ApplyWorkload { .. })));
 }
@@ -219,7 +219,7 @@ fn a_version_change_has_a_backup_behind_it() {
         case.o.backups = Seen::Known(vec![taken(phase)]);
         assert_eq!(case.act(), None, "{phase:?}");
     }
-    case.says(ConditionType::Degraded, Truth::True, Reason::BackupFailed);
+    case.says(ConditionType::Degraded, Truth::True, Reason::UpgradeStuck);
     case.o.backups = Seen::Known(vec![taken(Phase::Succeeded)]);
     assert!(matches!(case.act(), Some(Act::ApplyWorkload { .. })));
 }

@@ -29,7 +29,7 @@ fn learning() -> Case {
 fn a_cluster_that_is_well_is_left_alone() {
     let case = well(3);
     assert_eq!(case.act(), None);
-    case.says(ConditionType::Ready, Truth::True, Reason::AsDesired);
+    case.says(ConditionType::Ready, Truth::True, Reason::AsExpected);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_volume_nobody_knows_is_not_taken_for_a_new_member() {
     case.d.size = 4;
     known(&mut case.o.claims).insert(Ordinal(3), claim(3));
     assert_eq!(case.act(), None);
-    case.says(ConditionType::Degraded, Truth::True, Reason::ClaimInTheWay);
+    case.says(ConditionType::Degraded, Truth::True, Reason::VolumeForeign);
 }
 
 #[test]
