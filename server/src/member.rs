@@ -22,6 +22,7 @@ use crate::cluster::establish::establish;
 use crate::cluster::found::{self, Founders};
 use crate::cluster::gate::MemberGate;
 use crate::cluster::join::{self, Way};
+use crate::cluster::permit::{self, Found};
 use crate::cluster::reception::FrontDesk;
 use crate::cluster::survive::{self, SurviveError};
 use crate::cluster::{Leadership, Passport, handover, reconcile};
@@ -103,11 +104,15 @@ fn raft_config(config: &Config) -> anyhow::Result<Arc<openraft::Config>> {
 enum Origin {
     Founds(Founders),
     Joins(Way),
+    /// It founds with a permit, or joins.
+    Waits(Way),
 }
 
 impl Origin {
     fn of(config: &Config) -> Result<Self, ConfigError> {
-        if config.initial_cluster_state == ClusterState::Existing || !config.join.is_empty() {
+        if config.permit_file.is_some() {
+            permit::way(config).map(Self::Waits)
+        } else if config.initial_cluster_state == ClusterState::Existing || !config.join.is_empty() {
             Way::from_config(config).map(Self::Joins)
         } else {
             Founders::from_config(config).map(Self::Founds)
@@ -141,6 +146,8 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         origin = Some(Origin::of(&config)?);
     }
     let founders = if let Some(Origin::Founds(founders)) = &origin { Some(founders.clone()) } else { None };
+    // Raft has a membership: whatever comes before that is done.
+    let begun = log.wal.last().is_some();
 
     let layout = if config.runtime == RuntimeKind::Local { Layout::Local } else { Layout::Multi };
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -152,7 +159,9 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let desk = FrontDesk::new(log.wal.clone(), log.passport.clone(), known);
     let (running, peer_http) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
     let peer_service = PeerService::new(desk.clone(), running.clone());
-    let peer_doors = services::peer_doors(&metrics, peer_service, peer_http.clone(), stop_peers.subscribe());
+    let card = http::card_router(&config.name, &desk);
+    let peer_doors =
+        services::peer_doors(&metrics, peer_service, card.clone(), peer_http.clone(), stop_peers.subscribe());
     let mut to_peers = Opener::new(&config, &tls, &workers, &stop_peers);
     to_peers.members(listeners.peer, &peer_doors);
     let mut listening_to_peers = to_peers.into_listening();
@@ -162,8 +171,8 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let book = founders.as_ref().map_or_else(Book::default, |founders| {
         Book::new(founders.members.iter().map(|(id, founder)| (*id, founder.peer_urls.clone())))
     });
-    let identity = tokio::select! {
-        identity = find_cluster(origin.as_ref(), &desk, &connector, &book) => identity?,
+    let (identity, founders) = tokio::select! {
+        found = find_cluster(&config, origin.as_ref(), begun, &desk, &connector, &book) => found?,
         () = signal.received() => return Ok(()),
     };
     huge_pages::allow_for(&paths.store);
@@ -207,7 +216,9 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     if !raft.is_initialized().await? {
         initialize(&raft, &core, founders.as_ref()).await?;
     }
-    desk.update(|passport| passport.settled = true).context("noting that the member has its cluster")?;
+    if founders.is_none() {
+        desk.update(|passport| passport.settled = true).context("noting that the member has its cluster")?;
+    }
     tokio::spawn(follow_raft(raft.clone(), core.clone(), metrics.clone(), leadership.clone(), config.clone()));
 
     let timeout = config.request_timeout();
@@ -273,11 +284,14 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let started: anyhow::Result<Vec<OpenDoor>> = tokio::select! {
         started = async {
             establish(&ctx, founders.as_ref(), &desk.passport()).await?;
+            // Not before the founding entry is in the log: a founder that is stopped before that still has to write it.
+            desk.update(|passport| passport.settled = true).context("noting that the member has its cluster")?;
             if rebuilt {
                 report_corrupt(&ctx).await?;
             }
             clocks::start(&ctx);
-            let doors = services::doors(&ctx);
+            let mut doors = services::doors(&ctx);
+            doors.metrics.http = doors.metrics.http.merge(card);
             Ok(opener.clients(listeners.client, listeners.http, listeners.metrics, doors))
         } => started,
         why = removed(&ctx, &grpc, &desk) => Err(why),
@@ -373,26 +387,45 @@ fn log_options(config: &Config, metrics: &Arc<Metrics>) -> keepstone_wal::Option
     options
 }
 
-/// Meets the founders or is let in by members, if this member's directory has no cluster yet. Returns who it is.
+/// Meets the founders or is let in by members, if this member's directory has no cluster yet. Returns who it is, and
+/// with whom it founds.
 async fn find_cluster(
+    config: &Config,
     origin: Option<&Origin>,
+    begun: bool,
     desk: &Arc<FrontDesk>,
     connector: &Connector,
     book: &Book,
-) -> Result<Identity, FoundError> {
+) -> Result<(Identity, Option<Founders>), FoundError> {
+    let founds = |founders: Founders| (founders.identity, Some(founders));
     match origin {
         Some(Origin::Founds(founders)) => {
-            found::meet(founders, desk, connector).await.map_err(FoundError::Founding)?;
-            Ok(founders.identity)
+            if !begun {
+                found::meet(founders, desk, connector).await.map_err(FoundError::Founding)?;
+            }
+            Ok(founds(founders.clone()))
         }
         Some(Origin::Joins(way)) => {
             let (identity, members) = join::claim(way, desk, connector).await.map_err(FoundError::Joining)?;
             book.update(&members);
-            Ok(identity)
+            Ok((identity, None))
+        }
+        Some(Origin::Waits(way)) => {
+            if let Some(founders) = permit::under_way(config, &desk.passport()).filter(|_| begun) {
+                return Ok(founds(founders));
+            }
+            let found = permit::found_or_join(config, way, desk, connector).await.map_err(FoundError::Joining)?;
+            match found {
+                Found::Founds(founders) => Ok(founds(founders)),
+                Found::Joined(identity, members) => {
+                    book.update(&members);
+                    Ok((identity, None))
+                }
+            }
         }
         None => {
             let unclaimed = || FoundError::Joining("the data directory belongs to no member yet".to_owned());
-            desk.passport().identity.ok_or_else(unclaimed)
+            desk.passport().identity.map(|identity| (identity, None)).ok_or_else(unclaimed)
         }
     }
 }

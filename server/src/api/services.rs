@@ -62,10 +62,12 @@ pub fn doors(ctx: &Arc<Context>) -> AllDoors {
     }
 }
 
-/// What `--listen-peer-urls` serves. It is open before the member runs: `http` is asked once it is there.
+/// What `--listen-peer-urls` serves. It is open before the member runs: `http` is asked once it is there, `early` from
+/// the first moment on.
 pub fn peer_doors(
     metrics: &Metrics,
     service: PeerService,
+    early: Router,
     http: Arc<OnceLock<Router>>,
     stopping: watch::Receiver<bool>,
 ) -> Doors {
@@ -82,7 +84,7 @@ pub fn peer_doors(
             }
         }
     };
-    Doors { grpc: Some(Arc::new(grpc)), http: Router::new().fallback(late) }
+    Doors { grpc: Some(Arc::new(grpc)), http: early.fallback(late) }
 }
 
 fn grpc(ctx: &Arc<Context>) -> Grpc {

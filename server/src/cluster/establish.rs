@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use keepstone_proto::etcdserverpb::InternalRaftRequest;
 use keepstone_proto::keepstonepb::{ClusterInit, Member, MemberBind};
 use keepstone_proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
@@ -54,7 +55,8 @@ async fn publish(ctx: &Context, founders: Option<&Founders>, passport: &Passport
         let Some(founders) = founders.filter(|_| ctx.leadership.leads()) else { return Ok(false) };
         found(ctx, founders).await?;
     }
-    bind(ctx, passport).await?;
+    let permit = if founders.is_some() { passport.permit.clone() } else { Bytes::new() };
+    bind(ctx, passport, permit).await?;
     if ctx.core.state.read().members().get(me).is_none() {
         return Ok(false);
     }
@@ -84,7 +86,7 @@ async fn found(ctx: &Context, founders: &Founders) -> Result<(), Error> {
 }
 
 /// Binds this member and, as far as they are known, its fellow founders to their data directories.
-async fn bind(ctx: &Context, passport: &Passport) -> Result<(), Error> {
+async fn bind(ctx: &Context, passport: &Passport, permit: Bytes) -> Result<(), Error> {
     let own = (ctx.core.identity.member_id, passport.incarnation);
     let known = passport.founders.iter().map(|(id, incarnation)| (*id, *incarnation));
     for (id, incarnation) in known.chain([own]) {
@@ -93,11 +95,8 @@ async fn bind(ctx: &Context, passport: &Passport) -> Result<(), Error> {
             state.members().get(id).is_some() && state.members().incarnation(id).is_none()
         };
         if unbound {
-            let bind = MemberBind {
-                member_id: id.0,
-                incarnation: incarnation.to_vec().into(),
-                permit_nonce: Default::default(),
-            };
+            let bind =
+                MemberBind { member_id: id.0, incarnation: incarnation.to_vec().into(), permit_nonce: permit.clone() };
             match propose(ctx, InternalRaftRequest { member_bind: Some(bind), ..Default::default() }).await {
                 // It has claimed its ID by another way meanwhile: the log knows better.
                 Err(Error::IncarnationMismatch) if id != own.0 => {}

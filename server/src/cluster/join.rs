@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use keepstone_proto::keepstonepb::introduction::Kind;
 use keepstone_proto::keepstonepb::{Claim, Introduction, Member};
 use keepstone_state::MemberId;
@@ -45,6 +46,50 @@ impl Way {
     }
 }
 
+/// What somebody who was asked said.
+#[derive(Debug)]
+pub enum Answered {
+    /// This member is let in, and its identity on disk. The members it was told of.
+    Joined(Identity, Vec<Member>),
+    /// Not now.
+    Later {
+        why: String,
+        /// Who was asked has a cluster.
+        cluster_id: Option<u64>,
+    },
+}
+
+impl Way {
+    /// Asks one of the URLs.
+    ///
+    /// # Errors
+    /// The cluster refuses this member, or its answer can't be written down.
+    pub async fn ask_at(&self, url: &str, desk: &FrontDesk, connector: &Connector) -> Result<Answered, String> {
+        let incarnation = desk.passport().incarnation.to_vec().into();
+        let claim = Claim { incarnation, ..self.claim.clone() };
+        let answer = match connector.introduce(url, Introduction { kind: Some(Kind::Claim(claim)) }).await {
+            Ok(answer) => answer,
+            Err(why) => return Ok(Answered::Later { why, cluster_id: None }),
+        };
+        if !answer.error.is_empty() {
+            if !answer.retry {
+                return Err(format!("{url}: {}", answer.error));
+            }
+            let cluster_id = Some(answer.cluster_id).filter(|id| *id != 0);
+            return Ok(Answered::Later { why: answer.error, cluster_id });
+        }
+        let identity = Identity { cluster_id: answer.cluster_id, member_id: MemberId(answer.member_id) };
+        let former = answer.former_cluster_ids.into_iter().take(MAX_FORMER).collect();
+        desk.update(|passport| {
+            (passport.identity, passport.settled) = (Some(identity), true);
+            passport.former_clusters = former;
+            passport.permit = Bytes::new();
+        })
+        .map_err(|error| format!("writing down the identity: {error}"))?;
+        Ok(Answered::Joined(identity, answer.members))
+    }
+}
+
 /// Asks until a member lets this one in. Returns its identity and the members it was told of; the identity is on disk.
 ///
 /// # Errors
@@ -53,27 +98,14 @@ pub async fn claim(way: &Way, desk: &FrontDesk, connector: &Connector) -> Result
     if way.ask.is_empty() {
         return Err("--initial-cluster names no other member to ask: an existing cluster has one at least".to_owned());
     }
-    let mut claim = way.claim.clone();
-    claim.incarnation = desk.passport().incarnation.to_vec().into();
     for attempt in 0_usize.. {
         let url = &way.ask[attempt % way.ask.len()];
-        let why = match connector.introduce(url, Introduction { kind: Some(Kind::Claim(claim.clone())) }).await {
-            Ok(answer) if answer.error.is_empty() => {
-                let identity = Identity { cluster_id: answer.cluster_id, member_id: MemberId(answer.member_id) };
-                let former = answer.former_cluster_ids.into_iter().take(MAX_FORMER).collect();
-                desk.update(|passport| {
-                    (passport.identity, passport.settled) = (Some(identity), true);
-                    passport.former_clusters = former;
-                })
-                .map_err(|error| format!("writing down the identity: {error}"))?;
-                return Ok((identity, answer.members));
+        match way.ask_at(url, desk, connector).await? {
+            Answered::Joined(identity, members) => return Ok((identity, members)),
+            Answered::Later { why, .. } if attempt % TELL_EVERY == TELL_EVERY - 1 => {
+                tracing::warn!(%url, %why, "waiting to be let into the cluster");
             }
-            Ok(answer) if !answer.retry => return Err(format!("{url}: {}", answer.error)),
-            Ok(answer) => answer.error,
-            Err(why) => why,
-        };
-        if attempt % TELL_EVERY == TELL_EVERY - 1 {
-            tracing::warn!(%url, %why, "waiting to be let into the cluster");
+            Answered::Later { .. } => {}
         }
         tokio::time::sleep(RETRY).await;
     }

@@ -10,6 +10,7 @@ pub mod handover;
 pub mod join;
 pub mod leadership;
 pub mod passport;
+pub mod permit;
 pub mod plan;
 pub mod reception;
 pub mod reconcile;

@@ -29,8 +29,9 @@ fn refusal(error: String) -> IntroductionAnswer {
     IntroductionAnswer { error, ..Default::default() }
 }
 
-fn later(error: String) -> IntroductionAnswer {
-    IntroductionAnswer { error, retry: true, ..Default::default() }
+/// `cluster_id` is that of the cluster there is: who asks then knows that none is to be founded.
+fn later(cluster_id: u64, error: String) -> IntroductionAnswer {
+    IntroductionAnswer { error, retry: true, cluster_id, ..Default::default() }
 }
 
 impl FrontDesk {
@@ -42,6 +43,11 @@ impl FrontDesk {
     /// The member runs: claims can be answered.
     pub fn open(&self, ctx: Arc<Context>) {
         drop(self.running.set(ctx));
+    }
+
+    /// The state of the member, once it runs.
+    pub fn member(&self) -> Option<&Arc<Context>> {
+        self.running.get()
     }
 
     pub fn passport(&self) -> Passport {
@@ -120,9 +126,17 @@ impl FrontDesk {
         }
     }
 
+    fn starting(&self) -> IntroductionAnswer {
+        let passport = self.passport.lock();
+        let has_cluster = passport.settled || !passport.permit.is_empty();
+        let cluster_id = passport.identity.filter(|_| has_cluster).map_or(0, |identity| identity.cluster_id);
+        later(cluster_id, "this member is starting".to_owned())
+    }
+
     async fn claim(ctx: Arc<Context>, claim: Claim) -> IntroductionAnswer {
+        let cluster_id = ctx.core.identity.cluster_id;
         if let Err(error) = ctx.reads.wait().await {
-            return later(error.to_string());
+            return later(cluster_id, error.to_string());
         }
         let (found, members, former_cluster_ids) = {
             let state = ctx.core.state.read();
@@ -137,11 +151,9 @@ impl FrontDesk {
             return refusal(why);
         }
         let Some(id) = found else {
-            return later(format!(
-                "no member of cluster {:x} has a peer URL of {}: add the member first",
-                ctx.core.identity.cluster_id,
-                claim.peer_urls.join(",")
-            ));
+            let urls = claim.peer_urls.join(",");
+            let why = format!("no member of cluster {cluster_id:x} has a peer URL of {urls}: add the member first");
+            return later(cluster_id, why);
         };
         let bind = MemberBind { member_id: id.0, incarnation: claim.incarnation, permit_nonce: Default::default() };
         match ctx.proposer.propose(InternalRaftRequest { member_bind: Some(bind), ..Default::default() }).await {
@@ -153,7 +165,7 @@ impl FrontDesk {
                 ..Default::default()
             },
             Err(Error::IncarnationMismatch) => refusal(another_directory(id)),
-            Err(error) => later(error.to_string()),
+            Err(error) => later(cluster_id, error.to_string()),
         }
     }
 }
@@ -183,7 +195,7 @@ impl Reception for FrontDesk {
             Some(Kind::Hello(hello)) => std::future::ready(self.hello(&hello)).boxed(),
             Some(Kind::Claim(claim)) => match self.running.get() {
                 Some(ctx) => Self::claim(ctx.clone(), claim).boxed(),
-                None => std::future::ready(later("this member is starting".to_owned())).boxed(),
+                None => std::future::ready(self.starting()).boxed(),
             },
             None => std::future::ready(refusal("this version does not know the introduction".to_owned())).boxed(),
         }

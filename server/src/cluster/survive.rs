@@ -10,12 +10,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use bytes::Bytes;
 use keepstone_proto::etcdserverpb::InternalRaftRequest;
 use keepstone_proto::keepstonepb::{Member, SoleSurvivor};
 use keepstone_state::MemberId;
 use keepstone_wal::{Entry, Wal};
 
 use super::passport::{Passport, Survival};
+use super::permit::{self, Action};
 use crate::config::{Config, ListenUrl, Survive};
 use crate::core::Identity;
 use crate::data::Log;
@@ -39,13 +41,22 @@ pub enum SurviveError {
 }
 
 /// Carries out `--force-new-cluster` and `--force-new-cluster-id`, once: as long as the member is started with the flag,
-/// no start after the first changes anything. A start that a crash cut short is gone on with, flag or not.
+/// no start after the first changes anything. A permit for it is used once, too. A start that a crash cut short is gone on with, flag or not.
 ///
 /// # Errors
 /// [`SurviveError`]; nothing has changed then.
 pub fn carry_out(config: &Config, log: &mut Log) -> Result<(), SurviveError> {
     let wal = log.wal.clone();
     let passport = &mut log.passport;
+    let permit = permit::held(config, &passport.incarnation, Action::ForceNewClusterId).unwrap_or_else(|why| {
+        // A member with data needs none: what is wrong with it keeps nobody from starting.
+        tracing::warn!(%why, "no permit can be read");
+        None
+    });
+    if let Some(permit) = permit.filter(|permit| passport.settled && permit.nonce() != passport.permit) {
+        passport.permit = permit.nonce();
+        begin(passport, &wal, Survive::NewCluster)?;
+    }
     match (passport.survival, config.survive) {
         (Survival::None, None) => return Ok(()),
         (Survival::Done, None) => {
@@ -60,8 +71,9 @@ pub fn carry_out(config: &Config, log: &mut Log) -> Result<(), SurviveError> {
         (Survival::Pending, _) => {}
     }
     let identity = passport.identity.ok_or(SurviveError::NoData)?;
-    write(config, identity, &wal)?;
-    passport.survival = Survival::Done;
+    write(config, identity, &passport.permit, &wal)?;
+    // With a permit, its nonce says that it was used.
+    passport.survival = if config.survive.is_some() { Survival::Done } else { Survival::None };
     passport.save(&wal)?;
     tracing::warn!(
         "local-member-id" = format!("{:x}", identity.member_id.0),
@@ -93,7 +105,7 @@ fn random_id() -> io::Result<u64> {
     Ok(u64::from_le_bytes(bytes).max(1))
 }
 
-fn write(config: &Config, identity: Identity, wal: &Wal) -> io::Result<()> {
+fn write(config: &Config, identity: Identity, permit: &Bytes, wal: &Wal) -> io::Result<()> {
     let me = identity.member_id.0;
     let voted = wal.recovered().vote.as_deref().map(codec::decode_vote).transpose()?;
     let last = wal.last();
@@ -103,18 +115,23 @@ fn write(config: &Config, identity: Identity, wal: &Wal) -> io::Result<()> {
     wait(|done| wal.save_vote(vote, done))?;
     let next = last.map_or(0, |last| last.index) + 1;
     let membership = Membership::new_with_defaults(vec![BTreeSet::from([me])], []);
-    let payloads = [Payload::Normal(alone(config, identity)), Payload::Membership(membership)];
+    let payloads = [Payload::Normal(alone(config, identity, permit)), Payload::Membership(membership)];
     let entries = payloads.iter().zip(next..);
     let entries: Vec<Entry> =
         entries.map(|(payload, index)| Entry { index, term, data: codec::encode_payload(payload) }).collect();
     wait(|done| wal.append(entries, done))
 }
 
-fn alone(config: &Config, identity: Identity) -> Proposal {
+fn alone(config: &Config, identity: Identity, permit: &Bytes) -> Proposal {
     let peer_urls = config.initial_advertise_peer_urls.iter().map(ListenUrl::to_string).collect();
     let MemberId(id) = identity.member_id;
     let member = Some(Member { id, name: config.name.clone(), peer_urls, ..Default::default() });
-    let survivor = SoleSurvivor { member, cluster_id: identity.cluster_id, bump_revision: BUMP_REVISION };
+    let survivor = SoleSurvivor {
+        member,
+        cluster_id: identity.cluster_id,
+        bump_revision: BUMP_REVISION,
+        permit_nonce: permit.clone(),
+    };
     let request = InternalRaftRequest { sole_survivor: Some(survivor), ..Default::default() };
     Proposal { requests: Arc::new([Request::new(request)]) }
 }

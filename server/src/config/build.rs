@@ -68,6 +68,8 @@ fn config(s: &Settings, log: super::LogConfig, features: Features) -> Result<Con
         },
         join: s.urls("join"),
         initial_cluster_token: s.text("initial-cluster-token"),
+        permit_file: Some(s.text("permit-file")).filter(|path| !path.is_empty()).map(PathBuf::from),
+        permit_holder: s.text("permit-holder"),
         survive: survive(s)?,
         strict_reconfig_check: s.bool("strict-reconfig-check"),
         max_learners: count(s, "max-learners")?,

@@ -73,6 +73,9 @@ pub struct Config {
     /// Peer URLs of a cluster to join without naming all its members. Empty for none.
     pub join: Vec<ListenUrl>,
     pub initial_cluster_token: String,
+    /// Founding is tied to a permit, which may come to be here.
+    pub permit_file: Option<PathBuf>,
+    pub permit_holder: String,
     /// Go on alone with the data that is here.
     pub survive: Option<Survive>,
     pub strict_reconfig_check: bool,

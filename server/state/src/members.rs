@@ -72,7 +72,7 @@ impl Members {
         self.incarnations.get(&id).map(Vec::as_slice)
     }
 
-    /// The nonce of the permit the cluster was founded with.
+    /// The nonce of the permit the cluster was founded with, or with which a survivor last went on alone.
     pub fn permit(&self) -> Option<&[u8]> {
         self.permit.as_deref()
     }
@@ -176,6 +176,11 @@ impl Members {
         }
         let row = self.get(id).cloned().unwrap_or(row);
         self.save(Member { is_learner: false, ..row }, effects);
+        if !survivor.permit_nonce.is_empty() {
+            let row = Row::Permit(survivor.permit_nonce.to_vec());
+            effects.write(&row);
+            self.restore(row);
+        }
         let another = self.cluster_id != 0 && self.cluster_id != survivor.cluster_id;
         if self.cluster_id != survivor.cluster_id {
             let mut former_ids = self.former_ids.clone();

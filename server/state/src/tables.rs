@@ -10,7 +10,7 @@
 //! | `state/member/` + ID as 8 bytes big-endian | `keepstonepb.Member` |
 //! | `state/removed/` + ID as 8 bytes big-endian | empty |
 //! | `state/bound/` + ID as 8 bytes big-endian | the incarnation of the member's data directory |
-//! | `state/permit` | the nonce of the permit the cluster was founded with |
+//! | `state/permit` | the nonce of the permit the cluster was founded with, or a survivor went on alone with |
 //! | `state/cluster` | `keepstonepb.ClusterInit` without members |
 //! | `state/version` | the cluster version, as text |
 //! | `state/downgrade` | the target version, as text; no row when no downgrade is under way |

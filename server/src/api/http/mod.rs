@@ -5,6 +5,7 @@
 
 mod access;
 mod answers;
+mod card;
 mod health;
 mod probe;
 mod vars;
@@ -20,6 +21,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::any;
 
+pub use card::router as card_router;
 pub use probe::Probe;
 
 use super::context::Context;
@@ -34,7 +36,7 @@ pub fn client_router(ctx: &Arc<Context>) -> Router {
     client_routes(ctx.clone())
 }
 
-/// `--listen-metrics-urls`: metrics and health, nothing else.
+/// `--listen-metrics-urls`: metrics and health; the member's card comes beside them.
 pub fn metrics_router(ctx: &Arc<Context>) -> Router {
     metrics_routes(ctx.clone()).fallback(not_found)
 }

@@ -39,5 +39,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "false",
         "As --force-new-cluster, under a new cluster ID: revisions rise by a billion and all history counts as compacted, so that whoever watches lists again.",
     ),
+    own(
+        "permit-file",
+        Kind::Text,
+        "",
+        "Where a permit may come to be. A member without data founds a cluster only with a permit that is in there, alone; else it joins, as --join says.",
+    ),
+    own("permit-holder", Kind::Text, "", "Who runs this member: a permit that names a holder names this one."),
     own("value-cache-bytes", Kind::Uint, "134217728", "Bytes of recently used values kept in memory."),
 ];

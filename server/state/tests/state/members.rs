@@ -163,7 +163,8 @@ fn what_this_version_can_not_do_is_refused() {
 
 fn alone(cluster_id: u64) -> InternalRaftRequest {
     let member = Some(Row { id: 2, peer_urls: vec!["http://2:2380".into()], ..Row::default() });
-    let sole_survivor = Some(SoleSurvivor { member, cluster_id, bump_revision: 1000 });
+    let permit_nonce = "another".into();
+    let sole_survivor = Some(SoleSurvivor { member, cluster_id, bump_revision: 1000, permit_nonce });
     InternalRaftRequest { sole_survivor, ..request() }
 }
 
@@ -196,6 +197,7 @@ fn a_survivor_under_another_id_has_new_revisions_and_no_history() {
         assert_eq!(member.apply(&alone(78)), Ok(Reply::Done));
         let table = member.state.members();
         assert_eq!((table.cluster_id(), table.former_ids()), (Some(78), &[77][..]));
+        assert_eq!(table.permit(), Some(&b"another"[..]));
         assert_eq!((member.state.revision(), member.state.compact_revision()), (1003, 1003));
         assert!(member.store.restore() == member.state);
     }
