@@ -14,7 +14,7 @@ use crate::{
     directory::ChunkInfo,
     dirty::Work,
     keys,
-    record_store::Background,
+    record_store::{Background, Backing},
 };
 
 impl RecordStore {
@@ -33,7 +33,7 @@ impl RecordStore {
     /// The store's; the store must then not be used on.
     pub fn flush(&self) -> Result<Option<Bytes>, StoreError> {
         let background = self.background.lock();
-        self.store.flush()?;
+        self.backing().store.flush()?;
         Ok(background.written.clone())
     }
 
@@ -60,8 +60,9 @@ impl RecordStore {
         };
         let infos: Vec<_> = chunks.iter().map(|chunk| (chunk.first, ChunkInfo::of(chunk))).collect();
         let batch = batch(chunks, work);
+        let backing = self.backing();
         let structure = self.structure.lock();
-        self.store.write(batch)?;
+        backing.store.write(batch)?;
         let mut layout = self.layout.write();
         for (first, info) in infos {
             let counted = layout.directory.get(first).map_or(0, |open| open.dead);
@@ -72,9 +73,11 @@ impl RecordStore {
         layout.dirty.written(work, tail);
         self.dirty_bytes.store(layout.dirty.bytes(), Ordering::Relaxed);
         drop((layout, structure));
-        self.keep_recent(&work.records[..work.records.len() - tail])
+        backing.keep_recent(&work.records[..work.records.len() - tail])
     }
+}
 
+impl Backing {
     /// What was written a moment ago is what is read next: it goes from the dirty buffer to the cache, not to the disk.
     /// As a copy: the dirty buffer's allocations stand between others that go, and those that stayed would keep their
     /// pages.

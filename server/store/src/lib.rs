@@ -6,6 +6,7 @@
 //!
 //! Nothing here acknowledges a client, knows the meaning of a key, or has a thread of its own.
 
+mod adopt;
 mod cache;
 mod checkpoint;
 mod chunk;
@@ -22,6 +23,7 @@ mod sled_store;
 mod store;
 pub mod testing;
 
+pub use adopt::{Closing, Replaced, Still};
 pub use disk_store::{DiskOptions, DiskStore};
 pub use error::StoreError;
 pub use record_store::{Opened, Options, RecordStore, Sizes};

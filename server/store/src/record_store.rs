@@ -69,14 +69,12 @@ pub struct Sizes {
 /// [`remove`](Self::remove) are for any thread. [`checkpoint`](Self::checkpoint), [`flush`](Self::flush) and
 /// [`rewrite`](Self::rewrite) do the store's writing: they belong on one background thread, and wait for one another.
 pub struct RecordStore {
-    pub(crate) store: Arc<dyn Store>,
     pub(crate) options: Options,
     pub(crate) layout: RwLock<Layout>,
     /// Held from before chunks change in the store until `layout` says so. A reader that finds less than the directory
     /// promised takes it and looks again.
     pub(crate) structure: Mutex<()>,
     pub(crate) background: Mutex<Background>,
-    pub(crate) cache: ValueCache,
     /// Follows `layout.dirty.bytes()`, so that a proposal asks without a lock.
     pub(crate) dirty_bytes: AtomicUsize,
 }
@@ -84,10 +82,18 @@ pub struct RecordStore {
 /// What readers look things up in. A record is in `dirty` until the same critical section puts its chunk into
 /// `directory`.
 pub(crate) struct Layout {
+    pub backing: Arc<Backing>,
     pub dirty: Dirty,
     pub directory: Directory,
     pub tables: BTreeMap<Vec<u8>, Vec<u8>>,
     pub table_bytes: u64,
+}
+
+/// Where the chunks that a directory names are, and what was read of them. Another takes its place when the whole state
+/// is replaced; a reader that holds the old one then looks again.
+pub(crate) struct Backing {
+    pub store: Arc<dyn Store>,
+    pub cache: ValueCache,
 }
 
 /// The background thread's own notes.
@@ -127,7 +133,9 @@ impl RecordStore {
     pub fn open(store: Arc<dyn Store>, options: Options) -> Result<(Arc<Self>, Opened), StoreError> {
         check_format(store.as_ref())?;
         let applied = store.get(keys::APPLIED_KEY)?.map(|mark| Bytes::copy_from_slice(&mark));
+        let backing = Backing { store: store.clone(), cache: ValueCache::new(options.cache_bytes) };
         let mut layout = Layout {
+            backing: Arc::new(backing),
             dirty: Dirty::new(options.batch_bytes / 8),
             directory: read_directory(store.as_ref())?,
             tables: BTreeMap::new(),
@@ -143,8 +151,6 @@ impl RecordStore {
             tables: tables.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         };
         let records = Self {
-            store,
-            cache: ValueCache::new(options.cache_bytes),
             options,
             layout: RwLock::new(layout),
             structure: Mutex::default(),
@@ -173,6 +179,18 @@ impl RecordStore {
         self.dirty_bytes.store(layout.dirty.bytes(), Ordering::Relaxed);
     }
 
+    /// The bounds it was opened with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// All rows of the small tables as the last append left them, in key order.
+    #[must_use]
+    pub fn tables(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.layout.read().tables.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
     /// The row of a small table as the last append left it.
     #[must_use]
     pub fn table(&self, key: &[u8]) -> Option<Vec<u8>> {
@@ -190,9 +208,10 @@ impl RecordStore {
                     layout.dirty.mark_dead(*at);
                 }
             }
+            let backing = layout.backing.clone();
             drop(layout);
             for at in slice {
-                self.cache.forget_value(*at);
+                backing.cache.forget_value(*at);
             }
         }
     }
@@ -212,7 +231,7 @@ impl RecordStore {
     /// Bytes that cached values take, never more than [`Options::cache_bytes`].
     #[must_use]
     pub fn cached_bytes(&self) -> u64 {
-        self.cache.weight()
+        self.layout.read().backing.cache.weight()
     }
 
     /// How many chunks the records are in.
@@ -241,23 +260,21 @@ impl RecordStore {
     /// # Errors
     /// When the store's directory can't be read.
     pub fn sizes(&self) -> Result<Sizes, StoreError> {
-        let disk_bytes = self.store.size_on_disk()?;
+        let disk_bytes = self.backing().store.size_on_disk()?;
         let layout = self.layout.read();
         let unwritten = layout.dirty.payload() as u64;
         let total_bytes = layout.directory.bytes() + layout.table_bytes + unwritten;
         Ok(Sizes { total_bytes, live_bytes: total_bytes - layout.directory.dead_bytes(), disk_bytes })
     }
 
-    /// The chunk stored under `first`, checked; `None` if there is none.
-    pub(crate) fn load(&self, first: Revision) -> Result<Option<Chunk>, StoreError> {
-        let Some(bytes) = self.store.get(&keys::chunk_key(first))? else {
-            return Ok(None);
-        };
-        Chunk::check(first, bytes).map(Some).map_err(|why| self.damaged_chunk(first, why))
+    /// What the layout stands on now.
+    pub(crate) fn backing(&self) -> Arc<Backing> {
+        self.layout.read().backing.clone()
     }
 
-    pub(crate) fn damaged_chunk(&self, first: Revision, why: impl Into<String>) -> StoreError {
-        StoreError::DamagedChunk { path: self.store.path().to_owned(), first, why: why.into() }
+    /// Whether nothing has taken the place of `backing` since it was looked up.
+    pub(crate) fn stands_on(&self, backing: &Arc<Backing>) -> bool {
+        Arc::ptr_eq(&self.layout.read().backing, backing)
     }
 
     /// The put recorded at `at`, if it can be had without waiting for a disk; else [`Records::get`] has to be asked, which
@@ -267,23 +284,17 @@ impl RecordStore {
         if let Ok(found) = self.find_in_memory(at) {
             return found;
         }
-        let load = |first| match self.store.get_near(&keys::chunk_key(first)) {
-            Near::Here(Some(bytes)) => Ok(Chunk::check(first, bytes).ok()),
-            Near::Here(None) | Near::Far => Ok(None),
-        };
-        self.find_in_chunks(at, load).ok().flatten()
+        self.find_in_chunks(at, Backing::load_near).ok().flatten()
     }
 
     /// The put at `at` if it is dirty or cached. `Ok(None)` if there is no such put, `Err` if it is not known.
     fn find_in_memory(&self, at: Revision) -> Result<Option<KeyValue>, Elsewhere> {
-        {
-            let layout = self.layout.read();
-            if layout.dirty.covers(at) {
-                let record = layout.dirty.get(at).filter(|record| !record.tombstone);
-                return Ok(record.map(|record| record.kv.clone()));
-            }
+        let layout = self.layout.read();
+        if layout.dirty.covers(at) {
+            let record = layout.dirty.get(at).filter(|record| !record.tombstone);
+            return Ok(record.map(|record| record.kv.clone()));
         }
-        self.cache.value(at).map(Some).ok_or(Elsewhere)
+        layout.backing.cache.value(at).map(Some).ok_or(Elsewhere)
     }
 
     /// Looks for a put among the chunks, which `load` gets from the store; `None` when the chunk that should have it does
@@ -291,16 +302,54 @@ impl RecordStore {
     fn find_in_chunks(
         &self,
         at: Revision,
-        load: impl FnOnce(Revision) -> Result<Option<Chunk>, StoreError>,
+        load: impl Fn(&Backing, Revision) -> Result<Option<Chunk>, StoreError>,
     ) -> Result<Option<KeyValue>, StoreError> {
-        let Some((first, _)) = self.layout.read().directory.spanning(at) else {
+        loop {
+            let (backing, place) = {
+                let layout = self.layout.read();
+                (layout.backing.clone(), layout.directory.spanning(at))
+            };
+            let found = place.map_or(Ok(None), |(first, _)| backing.find(first, at, &load));
+            if matches!(found, Ok(Some(_))) || self.stands_on(&backing) {
+                return found;
+            }
+        }
+    }
+}
+
+impl Backing {
+    /// The chunk stored under `first`, checked; `None` if there is none.
+    pub fn load(&self, first: Revision) -> Result<Option<Chunk>, StoreError> {
+        let Some(bytes) = self.store.get(&keys::chunk_key(first))? else {
             return Ok(None);
         };
+        Chunk::check(first, bytes).map(Some).map_err(|why| self.damaged_chunk(first, why))
+    }
+
+    /// The same if it takes no disk; else as if there were none.
+    fn load_near(&self, first: Revision) -> Result<Option<Chunk>, StoreError> {
+        match self.store.get_near(&keys::chunk_key(first)) {
+            Near::Here(Some(bytes)) => Ok(Chunk::check(first, bytes).ok()),
+            Near::Here(None) | Near::Far => Ok(None),
+        }
+    }
+
+    pub fn damaged_chunk(&self, first: Revision, why: impl Into<String>) -> StoreError {
+        StoreError::DamagedChunk { path: self.store.path().to_owned(), first, why: why.into() }
+    }
+
+    /// The put at `at`, if the chunk under `first` has it.
+    fn find(
+        &self,
+        first: Revision,
+        at: Revision,
+        load: impl Fn(&Self, Revision) -> Result<Option<Chunk>, StoreError>,
+    ) -> Result<Option<KeyValue>, StoreError> {
         let cached = self.cache.chunk(first).filter(|chunk| chunk.find(at).is_some());
         let chunk = match cached {
             Some(chunk) => chunk,
             None => {
-                let Some(chunk) = load(first)? else {
+                let Some(chunk) = load(self, first)? else {
                     return Ok(None);
                 };
                 self.cache.keep_chunk(first, chunk.clone());
@@ -326,13 +375,13 @@ impl Records for RecordStore {
         if let Ok(found) = self.find_in_memory(at) {
             return found.ok_or(RecordError::Missing(at));
         }
-        let found = self.find_in_chunks(at, |first| self.load(first)).and_then(|found| {
+        let found = self.find_in_chunks(at, Backing::load).and_then(|found| {
             if found.is_some() {
                 return Ok(found);
             }
             // Its chunk may have been rewritten under another name between the look-up and the read.
             let _settled = self.structure.lock();
-            self.find_in_chunks(at, |first| self.load(first))
+            self.find_in_chunks(at, Backing::load)
         });
         match found {
             Ok(Some(kv)) => Ok(kv),

@@ -104,15 +104,16 @@ impl RecordStore {
         before: &[Survivors],
         is_live: &dyn Fn(&[u8], Revision) -> bool,
     ) -> Result<Survivors, StoreError> {
+        let backing = self.backing();
         let mut records = Vec::new();
         let mut all = true;
         let older_dead = group.first().is_some_and(|(first, _)| self.has_dead_before(*first, before));
         for (first, _) in &group {
-            let chunk = self
+            let chunk = backing
                 .load(*first)?
-                .ok_or_else(|| self.damaged_chunk(*first, "it has a directory row but is not there"))?;
+                .ok_or_else(|| backing.damaged_chunk(*first, "it has a directory row but is not there"))?;
             for index in 0..chunk.records() {
-                let record = chunk.record(index).map_err(|why| self.damaged_chunk(*first, why))?;
+                let record = chunk.record(index).map_err(|why| backing.damaged_chunk(*first, why))?;
                 if is_live(record.kv.key(), record.at) || (record.tombstone && older_dead) {
                     records.push(record);
                 } else {
@@ -156,7 +157,7 @@ impl RecordStore {
         report.chunks_written += infos.len();
         report.bytes_freed += before.saturating_sub(after);
         let _structure = self.structure.lock();
-        self.store.write(batch)?;
+        self.backing().store.write(batch)?;
         self.swap_in(&work.group, &infos);
         Ok(())
     }
@@ -168,7 +169,7 @@ impl RecordStore {
         for (first, picked) in group {
             let now = layout.directory.remove(*first).map_or(0, |info| info.dead);
             late += now.saturating_sub(picked.dead);
-            self.cache.forget_chunk(*first);
+            layout.backing.cache.forget_chunk(*first);
         }
         for (first, info) in infos {
             layout.directory.put(*first, *info);

@@ -2,11 +2,11 @@
 //!
 //! A scan holds no lock while it reads the store or calls back: it looks up, step by step, where the next revision is.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 use keepstone_state::{Record, Revision};
 
-use crate::{RecordStore, StoreError, chunk::Chunk, directory::ChunkInfo};
+use crate::{RecordStore, StoreError, chunk::Chunk, directory::ChunkInfo, record_store::Backing};
 
 /// Dirty records that are copied out under the lock at a time.
 const STEP: usize = 256;
@@ -15,7 +15,7 @@ const STEP: usize = 256;
 enum Place {
     Nowhere,
     Dirty(Vec<Record>),
-    Chunk(Revision, ChunkInfo),
+    Chunk(Arc<Backing>, Revision, ChunkInfo),
 }
 
 impl RecordStore {
@@ -39,12 +39,12 @@ impl RecordStore {
                     next = after(records.last().expect("the dirty place is never empty").at);
                     visit_all(&records, until, visit)
                 }
-                Place::Chunk(first, _) if first > until => break,
-                Place::Chunk(first, info) => {
-                    let Some((chunk, last)) = self.settled_chunk(next, first, info)? else {
+                Place::Chunk(_, first, _) if first > until => break,
+                Place::Chunk(backing, first, info) => {
+                    let Some((chunk, last)) = self.settled_chunk(&backing, next, first, info)? else {
                         continue;
                     };
-                    let flow = self.visit_chunk(&chunk, next, until, visit)?;
+                    let flow = backing.visit_chunk(&chunk, next, until, visit)?;
                     next = after(last);
                     flow
                 }
@@ -66,35 +66,45 @@ impl RecordStore {
         if !layout.dirty.covers(next)
             && let Some((first, info)) = in_chunk()
         {
-            return Place::Chunk(first, info);
+            return Place::Chunk(layout.backing.clone(), first, info);
         }
         let records = layout.dirty.copy(next, STEP);
         if records.is_empty() { Place::Nowhere } else { Place::Dirty(records) }
     }
 
-    /// The chunk with `next`, as the directory knows it, and its last revision; `None` when there is none any more.
+    /// The chunk with `next`, as the directory knows it, and its last revision; `None` when it has to be looked up anew.
     fn settled_chunk(
         &self,
+        backing: &Arc<Backing>,
         next: Revision,
         first: Revision,
         info: ChunkInfo,
     ) -> Result<Option<(Chunk, Revision)>, StoreError> {
-        if let Some(chunk) = self.load(first)?.filter(|chunk| is_as_known(chunk, &info)) {
-            return Ok(Some((chunk, info.last)));
+        match backing.load(first) {
+            Ok(Some(chunk)) if is_as_known(&chunk, &info) => return Ok(Some((chunk, info.last))),
+            // The whole state was replaced meanwhile: what the old place says counts no more.
+            _ if !self.stands_on(backing) => return Ok(None),
+            loaded => drop(loaded?),
         }
         // A checkpoint or a rewrite came between the look-up and the read. While none can, both must agree.
         let _settled = self.structure.lock();
-        let Some((first, info)) = self.layout.read().directory.at_or_after(next) else {
+        let (backing, found) = {
+            let layout = self.layout.read();
+            (layout.backing.clone(), layout.directory.at_or_after(next))
+        };
+        let Some((first, info)) = found else {
             return Ok(None);
         };
-        let why = match self.load(first)? {
+        let why = match backing.load(first)? {
             Some(chunk) if is_as_known(&chunk, &info) => return Ok(Some((chunk, info.last))),
             Some(_) => "it is not the chunk that its directory row describes",
             None => "it has a directory row but is not there",
         };
-        Err(self.damaged_chunk(first, why))
+        Err(backing.damaged_chunk(first, why))
     }
+}
 
+impl Backing {
     fn visit_chunk(
         &self,
         chunk: &Chunk,
