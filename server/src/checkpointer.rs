@@ -167,8 +167,8 @@ impl Worker {
         if let Some(mark) = mark {
             // Taking it for an earlier one would be safe for the log, but its writer can't be trusted with the next.
             let applied = codec::decode_applied(&mark).map_err(CheckpointError::Mark)?;
-            let index = applied.log_id.as_ref().map_or(0, |id| id.index());
             self.core.set_durable(applied);
+            let index = self.core.durable().log_id.as_ref().map_or(0, |id| id.index());
             self.shared.durable.send_replace(index);
         }
         Ok(())

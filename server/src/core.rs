@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use keepstone_proto::etcdserverpb::ResponseHeader;
 use keepstone_state::{Effects, MemberId, Revision, State};
-use keepstone_store::RecordStore;
+use keepstone_store::{RecordStore, Replaced};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tonic::Status;
@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::peer::book::Book;
 use crate::pins::Pins;
 use crate::raft::codec::{self, Applied};
+use crate::raft::snapshot::Outgoing;
 use crate::values::Values;
 use crate::watch::Hub;
 
@@ -58,10 +59,14 @@ pub struct Core {
     learner: AtomicBool,
     /// Who is in Raft's membership, as far as it is applied.
     in_raft: RwLock<BTreeSet<u64>>,
+    /// What members that lag are being sent.
+    pub outgoing: Outgoing,
     durable: Mutex<Applied>,
     /// The mark of the last applied run. Changed under the state's write lock.
     mark: Mutex<Bytes>,
     applied_index: AtomicU64,
+    /// Counts how often a snapshot has replaced the state. Changed under the state's write lock.
+    epoch: AtomicU64,
     term: AtomicU64,
     failure: watch::Sender<Option<String>>,
     stopping: watch::Sender<bool>,
@@ -96,9 +101,11 @@ impl Core {
             members: watch::Sender::new(0),
             learner: AtomicBool::new(learner),
             in_raft: RwLock::new(in_raft),
+            outgoing: Outgoing::default(),
             mark: Mutex::new(codec::encode_applied(&durable)),
             durable: Mutex::new(durable),
             applied_index: AtomicU64::new(index),
+            epoch: AtomicU64::new(0),
             term: AtomicU64::new(0),
             failure: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
@@ -153,6 +160,41 @@ impl Core {
     /// Hands over changes that are this member's own and no log entry's. Call it under the state's write lock.
     pub fn publish_own(&self, effects: Effects) {
         self.records.append(effects.records, effects.tables, self.mark.lock().clone());
+    }
+
+    /// Puts a received state in the place of the one there was, in one step for everybody who reads: it is newer.
+    /// Watchers go on from where they are out of the new history. Returns what is to be freed. Blocks until the store's
+    /// background work pauses.
+    pub fn replace(&self, state: State, records: RecordStore, applied: &Applied) -> (State, Replaced) {
+        // Before the state's lock: the background takes both, in this order.
+        let still = self.records.hold_still();
+        let mut held = self.state.write();
+        let old = std::mem::replace(&mut *held, state);
+        let replaced = still.adopt(records);
+        *self.mark.lock() = codec::encode_applied(applied);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.set_durable(applied.clone());
+        self.applied_index.store(applied.log_id.as_ref().map_or(0, |id| id.index()), Ordering::Release);
+        self.watch.restart(held.revision());
+        // No pin holds back what another member has compacted.
+        self.pins.revoke_lists_below(held.compact_revision());
+        self.leases.replaced();
+        self.members_are(&held);
+        self.raft_members_are(applied);
+        drop(held);
+        self.compactor.start();
+        (old, replaced)
+    }
+
+    /// How often the state was replaced. Whoever reads it in several steps compares what it is before and after.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// What the last applied run was marked with. Under the state's lock it is what the state is of.
+    pub fn applied(&self) -> Applied {
+        // Our own encoding.
+        codec::decode_applied(&self.mark.lock()).unwrap_or_default()
     }
 
     /// The store's revision: what a client sees in headers.
@@ -236,8 +278,12 @@ impl Core {
         self.durable.lock().clone()
     }
 
+    /// Never goes back: a checkpoint may end after a snapshot was installed.
     pub fn set_durable(&self, applied: Applied) {
-        *self.durable.lock() = applied;
+        let mut durable = self.durable.lock();
+        if applied.log_id >= durable.log_id {
+            *durable = applied;
+        }
     }
 }
 

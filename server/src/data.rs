@@ -19,6 +19,7 @@ use crate::cluster::Passport;
 use crate::config::Config;
 use crate::core::Identity;
 use crate::raft::codec::{self, Applied};
+use crate::raft::snapshot::{self, HomeError};
 
 /// Bytes of an unflushed checkpoint past which proposals wait.
 const DIRTY_LIMIT_BYTES: usize = 256 << 20;
@@ -50,6 +51,8 @@ pub enum DataError {
     Cut { log: PathBuf, store: PathBuf, last: u64, applied: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Snapshot(#[from] HomeError),
     #[error("the state in {path} is damaged: {source}. Remove the member and add it again with an empty data directory; where no other member is left, restore from a backup", path = path.display())]
     State { path: PathBuf, source: RestoreError },
 }
@@ -148,7 +151,7 @@ where
         let passport = Passport::decode(meta).map_err(|why| DataError::Identity { path: paths.log.clone(), why })?;
         return Ok(Log { wal, passport, founded: false });
     }
-    if paths.store.exists() {
+    if paths.store.exists() || snapshot::is_installed(paths) {
         let why =
             format!("it is empty, but {} holds state; is --wal-dir the one this member had?", paths.store.display());
         return Err(DataError::Identity { path: paths.log.clone(), why }.into());
@@ -188,6 +191,7 @@ pub fn open_checkpoint(
     identity: Identity,
     cache_bytes: u64,
 ) -> Result<Checkpoint, DataError> {
+    snapshot::settle(paths, &log.wal)?;
     let error = match try_open_checkpoint(paths, log, identity, cache_bytes) {
         Err(error @ (DataError::Store(_) | DataError::State { .. })) => error,
         opened => return opened,

@@ -20,6 +20,8 @@ pub enum ExportError {
     Write(#[from] etcd::WriteError),
     #[error(transparent)]
     Store(#[from] keepstone_store::StoreError),
+    #[error("the state was replaced by the leader's while it was being copied: try again")]
+    Replaced,
 }
 
 /// One moment of the state. Compactions after it are held back while it lives.
@@ -28,6 +30,7 @@ pub struct Copy {
     leases: Vec<etcd::Lease>,
     revision: i64,
     floor: i64,
+    epoch: u64,
     _pin: Pin,
 }
 
@@ -73,7 +76,7 @@ impl Copy {
         // Pinned at the floor, not at the revision: the copy has all history, and a later compaction may go up to and
         // with the current revision.
         let pin = core.pins.pin(floor);
-        Self { tables, leases, revision: state.revision(), floor, _pin: pin }
+        Self { tables, leases, revision: state.revision(), floor, epoch: core.epoch(), _pin: pin }
     }
 
     /// The size of the file in bytes, and what writing it takes.
@@ -121,6 +124,10 @@ impl Copy {
             }
             ControlFlow::Continue(())
         })?;
+        // What was read while this was unchanged is of this moment.
+        if core.epoch() != self.epoch {
+            return Err(ExportError::Replaced);
+        }
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 }

@@ -42,6 +42,7 @@ use crate::propose::Proposer;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Peers;
 use crate::raft::read_index::{Asker, ReadIndex};
+use crate::raft::snapshot::{self, DiskHome, Receiver};
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::Raft;
 use crate::runtime::{Layout, Workers};
@@ -90,8 +91,8 @@ fn raft_config(config: &Config) -> anyhow::Result<Arc<openraft::Config>> {
         backoff: "50ms 100ms 200ms ...500ms".to_owned(),
         max_payload_entries: 1024,
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: config.snapshot_catchup_entries,
-        purge_batch_size: 256,
+        // `purge` alone decides: it knows what is held for members that lag.
+        max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(config.pre_vote),
         // A restored leader would take up its old term; an election costs a lone member one tick and is always safe.
         enable_leader_restore: Some(false),
@@ -205,7 +206,7 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let transport: Arc<dyn Transport> = Arc::new(grpc.clone());
     let log_store = LogStore::new(log.wal.clone()).context("reading the log")?;
     let machine = StateMachine::new(core.clone(), applied);
-    let peers = Peers::new(identity.member_id, transport.clone(), leadership.clone());
+    let peers = Peers::new(core.clone(), transport.clone(), leadership.clone());
     let raft = tokio::select! {
         raft = Raft::new(identity.member_id.0, raft_config(&config)?, peers, log_store, machine) => {
             raft.context("starting Raft")?
@@ -268,6 +269,7 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         proposer,
         reads,
         checkpointer: checkpointer.clone(),
+        snapshots: Receiver::new(core.clone(), raft.clone(), DiskHome::new(&paths, log.wal.clone())),
         bulk: Arc::new(Semaphore::new(BULK_READS)),
         lists: Allowance::default(),
         paths,
@@ -277,7 +279,9 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     drop(peer_http.set(http::peer_router(&ctx)));
     desk.open(ctx.clone());
     tokio::spawn(reconcile::run(ctx.clone()));
-    tokio::spawn(purge::run(raft.clone(), log.wal.clone(), config.clone(), checkpointer.durable()));
+    tokio::spawn(purge::run(core.clone(), raft.clone(), log.wal.clone(), config.clone(), checkpointer.durable()));
+    let segments = log.wal.clone();
+    tokio::spawn(snapshot::tend(Arc::downgrade(&core), move || segments.stats().segments));
     show_in_metrics(&ctx);
 
     let mut opener = Opener::new(&config, &tls, &workers, &stop);

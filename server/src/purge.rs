@@ -7,6 +7,7 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::core::Core;
 use crate::raft::types::Raft;
 
 /// Segments of the log past which it is purged up to the checkpoint, however few entries that leaves for a member that
@@ -14,7 +15,7 @@ use crate::raft::types::Raft;
 const SEGMENTS: usize = 6;
 
 /// Follows the checkpoint until the member stops.
-pub async fn run(raft: Raft, wal: Arc<Wal>, config: Arc<Config>, mut durable: watch::Receiver<u64>) {
+pub async fn run(core: Arc<Core>, raft: Raft, wal: Arc<Wal>, config: Arc<Config>, mut durable: watch::Receiver<u64>) {
     let mut last = 0;
     while durable.changed().await.is_ok() {
         let index = *durable.borrow_and_update();
@@ -35,6 +36,7 @@ pub async fn run(raft: Raft, wal: Arc<Wal>, config: Arc<Config>, mut durable: wa
             }
         }
         tracing::info!("snapshot-index" = index, "saved snapshot");
+        let up_to = core.outgoing.purgeable(up_to);
         if up_to > 0 && raft.trigger().purge_log(up_to).await.is_err() {
             return;
         }

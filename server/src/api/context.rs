@@ -18,6 +18,7 @@ use crate::forward::Route;
 use crate::peer::Transport;
 use crate::propose::Proposer;
 use crate::raft::read_index::ReadIndex;
+use crate::raft::snapshot::Receiver;
 use crate::raft::types::Raft;
 
 /// Reads of everything that may run at once: each holds a thread and a pin.
@@ -34,6 +35,8 @@ pub struct Context {
     pub proposer: Proposer,
     pub reads: ReadIndex,
     pub checkpointer: Arc<Checkpointer>,
+    /// Takes in what a leader sends a member that lags.
+    pub snapshots: Arc<Receiver>,
     pub paths: Paths,
     /// Reads of everything (snapshots, hashes) that may run at once.
     pub bulk: Arc<Semaphore>,

@@ -236,19 +236,27 @@ fn scan_hash(core: &Core, plan: HashPlan) -> Result<u32, keepstone_store::StoreE
 }
 
 fn hash_kv(core: &Core, revision: i64) -> Result<Result<HashKvResponse, Error>, keepstone_store::StoreError> {
-    let (plan, _pin) = {
-        let state = core.state.read();
-        match state.hash_plan(revision) {
-            Ok(plan) => (plan, core.pins.pin(plan.floor)),
-            Err(error) => return Ok(Err(error)),
+    loop {
+        let epoch = core.epoch();
+        let (plan, _pin) = {
+            let state = core.state.read();
+            match state.hash_plan(revision) {
+                Ok(plan) => (plan, core.pins.pin(plan.floor)),
+                Err(error) => return Ok(Err(error)),
+            }
+        };
+        let hash = scan_hash(core, plan)?;
+        // Of a state that a snapshot replaced meanwhile, the history may have been gone in the middle.
+        if core.epoch() == epoch {
+            let (compact_revision, hash_revision) = (plan.floor, plan.revision);
+            return Ok(Ok(HashKvResponse { header: None, hash, compact_revision, hash_revision }));
         }
-    };
-    let hash = scan_hash(core, plan)?;
-    Ok(Ok(HashKvResponse { header: None, hash, compact_revision: plan.floor, hash_revision: plan.revision }))
+    }
 }
 
 /// A hash over everything a member keeps: the key space and the small tables that are the same on every member.
 fn whole_hash(core: &Core) -> Result<u32, keepstone_store::StoreError> {
+    let epoch = core.epoch();
     let (tables, plan, _pin) = {
         let state = core.state.read();
         let tables = (
@@ -260,6 +268,9 @@ fn whole_hash(core: &Core) -> Result<u32, keepstone_store::StoreError> {
         (tables, plan, core.pins.pin(plan.floor))
     };
     let hash = scan_hash(core, plan)?;
+    if core.epoch() != epoch {
+        return whole_hash(core);
+    }
     Ok(crc32c::crc32c_append(hash, format!("{tables:?}").as_bytes()))
 }
 

@@ -27,6 +27,7 @@ pub use write::Format;
 
 use crate::core::Core;
 use crate::pins::Pin;
+use crate::values::Ahead;
 
 /// Keys looked up under one hold of the state's lock.
 const STEP_KEYS: usize = 1024;
@@ -224,6 +225,24 @@ async fn finish(mut reading: Reading<'_>, room: &mut usize) -> Result<RangeRespo
     }
 }
 
+/// What a txn's compares read, in memory.
+async fn ahead_of(core: &Core, head: &TxnRequest) -> Result<Ahead, Status> {
+    loop {
+        let (places, of) = {
+            let state = core.state.read();
+            let mut foresight = Foresight::new(&state);
+            foresight.txn(head);
+            (foresight.places(), (core.epoch(), state.compact_revision()))
+        };
+        match core.values.ahead(places).await {
+            Ok(ahead) => return Ok(ahead),
+            // Overwritten and compacted since, or the state was replaced: what is read now is elsewhere.
+            Err(RecordError::Missing(_)) if (core.epoch(), core.compact_revision()) != of => {}
+            Err(error) => return Err(core.fail(&error.to_string())),
+        }
+    }
+}
+
 /// Answers a txn that only reads. Its compares are decided and its revisions pinned in one moment; the ranges are then
 /// read as any other.
 ///
@@ -232,13 +251,7 @@ async fn finish(mut reading: Reading<'_>, room: &mut usize) -> Result<RangeRespo
 pub async fn read_txn(core: &Core, txn: &TxnRequest) -> Result<TxnResponse, Status> {
     let head = TxnRequest { compare: txn.compare.clone(), ..Default::default() };
     // What the compares read is brought into memory before the state is locked; what is written since is there.
-    let places = {
-        let state = core.state.read();
-        let mut foresight = Foresight::new(&state);
-        foresight.txn(&head);
-        foresight.places()
-    };
-    let ahead = core.values.ahead(places).await.map_err(|error| core.fail(&error.to_string()))?;
+    let ahead = ahead_of(core, &head).await?;
     let (mut response, readings) = {
         let state = core.state.read();
         let decided = state.read_txn(&head, &ahead).map_err(|error| core.fail(&error.to_string()))?;

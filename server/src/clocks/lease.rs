@@ -176,6 +176,11 @@ impl LeaseClock {
         self.term.send_replace(None);
     }
 
+    /// A snapshot has replaced the state, which happens to no leader.
+    pub fn replaced(&self) {
+        self.demote();
+    }
+
     fn due(&self) -> Vec<LeaseId> {
         self.inner.lock().expiry.due(self.now(), ENDS_A_TICK)
     }

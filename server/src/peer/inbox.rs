@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use keepstone_proto::etcdserverpb::InternalRaftRequest;
 use keepstone_proto::keepstonepb::{
-    Propose, ProposeAnswer, ReadIndexAnswer, TransferLeaderAnswer, peer_answer, peer_message,
+    Propose, ProposeAnswer, ReadIndexAnswer, SnapshotProgressAnswer, TransferLeaderAnswer, peer_answer, peer_message,
 };
 use keepstone_state::MemberId;
 use openraft::ReadPolicy;
@@ -67,11 +67,19 @@ impl Inbox for MemberInbox {
 
     fn snapshot(
         &self,
-        _from: MemberId,
-        _header: Bytes,
-        _pieces: BoxStream<'static, Bytes>,
+        from: MemberId,
+        header: Bytes,
+        pieces: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'static, Result<Bytes, String>> {
-        std::future::ready(Err("snapshots are not taken yet".to_owned())).boxed()
+        let ctx = self.ctx.clone();
+        async move {
+            ctx.leadership.heard(from);
+            ctx.snapshots.receive(header, pieces).await.map_err(|error| {
+                tracing::info!(%error, "a snapshot was not received");
+                error.to_string()
+            })
+        }
+        .boxed()
     }
 }
 
@@ -105,7 +113,11 @@ async fn answer(ctx: &Context, message: peer_message::Kind) -> Result<peer_answe
         M::RenewLeases(renew) => A::RenewLeases(crate::clocks::remote::renew(ctx, renew).await),
         M::LeaseTime(time) => A::LeaseTime(crate::clocks::remote::time(ctx, time).await),
         M::ClusterCall(call) => A::ClusterCall(changes::answer(ctx, call).await),
-        M::HashAt(_) | M::SnapshotProgress(_) => return Err("this version does not answer that".to_owned()),
+        M::SnapshotProgress(asked) => {
+            let state = ctx.snapshots.progress(&asked.id).await.map_err(text)?;
+            A::SnapshotProgress(SnapshotProgressAnswer { state })
+        }
+        M::HashAt(_) => return Err("this version does not answer that".to_owned()),
     })
 }
 

@@ -23,9 +23,11 @@ use openraft::raft::{
 use openraft::{AnyError, EmptyNode, OptionalSend};
 use prost::Message;
 
+use super::snapshot;
 use super::state_machine::SnapshotHandle;
 use super::types::{TypeConfig, Vote};
 use crate::cluster::Leadership;
+use crate::core::Core;
 use crate::peer::{PeerError, Transport, wire};
 
 /// How long entries that were sent may go unanswered. Long enough for a slow disk; a dead connection is found sooner by
@@ -41,21 +43,21 @@ type Failure = RPCError<TypeConfig>;
 /// The way to the others.
 #[derive(Clone)]
 pub struct Peers {
-    id: u64,
+    core: Arc<Core>,
     transport: Arc<dyn Transport>,
     leadership: Leadership,
 }
 
 impl Peers {
     /// Every answer is told to `leadership`.
-    pub fn new(id: MemberId, transport: Arc<dyn Transport>, leadership: Leadership) -> Self {
-        Self { id: id.0, transport, leadership }
+    pub fn new(core: Arc<Core>, transport: Arc<dyn Transport>, leadership: Leadership) -> Self {
+        Self { core, transport, leadership }
     }
 }
 
 /// One peer.
 pub struct Peer {
-    id: u64,
+    core: Arc<Core>,
     target: u64,
     transport: Arc<dyn Transport>,
     leadership: Leadership,
@@ -65,7 +67,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Peer {
-        Peer { id: self.id, target, transport: self.transport.clone(), leadership: self.leadership.clone() }
+        Peer { core: self.core.clone(), target, transport: self.transport.clone(), leadership: self.leadership.clone() }
     }
 }
 
@@ -77,7 +79,7 @@ impl Peer {
     fn failure(&self, error: PeerError, action: RPCTypes, timeout: Duration) -> Failure {
         match error {
             PeerError::Timeout { .. } => {
-                RPCError::Timeout(Timeout { action, id: self.id, target: self.target, timeout })
+                RPCError::Timeout(Timeout { action, id: self.core.identity.member_id.0, target: self.target, timeout })
             }
             PeerError::NotSent { .. }
             | PeerError::Unreachable { .. }
@@ -193,13 +195,20 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        vote: Vote,
+        snapshot: openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let why = AnyError::error("snapshots are not sent yet");
-        Err(StreamingError::Unreachable(Unreachable::new(&why)))
+        let SnapshotHandle::Ticket(ticket) = snapshot.snapshot else {
+            return Err(StreamingError::Closed(ReplicationClosed::new("the snapshot is not for sending")));
+        };
+        let to = MemberId(self.target);
+        let sent = snapshot::send(&self.core, &*self.transport, to, vote, ticket, cancel).await;
+        if sent.is_ok() {
+            self.leadership.heard(to);
+        }
+        sent
     }
 
     async fn transfer_leader(

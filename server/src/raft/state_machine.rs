@@ -15,6 +15,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 
 use super::codec::{self, Applied};
+use super::snapshot::{self, Outgoing, Staged, Ticket};
 use super::tally::Tally;
 use super::types::{LogId, Payload, Replies, StoredMembership, TypeConfig};
 use crate::core::Core;
@@ -127,9 +128,15 @@ fn stop(error: &keepstone_state::RecordError) -> ! {
     std::process::exit(1);
 }
 
-/// A snapshot is a handle on the last flushed checkpoint, never a file built ahead.
-#[derive(Clone, Debug)]
-pub struct SnapshotHandle;
+/// What Raft hands around for a snapshot. Never a file built ahead.
+pub enum SnapshotHandle {
+    /// A name for the last flushed checkpoint: it lets the log be purged.
+    Checkpoint,
+    /// To be sent.
+    Ticket(Ticket),
+    /// Received, checked, to be installed.
+    Received(Box<Staged>),
+}
 
 type OurSnapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
 
@@ -137,7 +144,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotMetaBuilder {
     type SnapshotData = SnapshotHandle;
 
     async fn build_snapshot(&mut self) -> Result<OurSnapshot, io::Error> {
-        Ok(OurSnapshot { meta: self.meta.clone(), snapshot: SnapshotHandle })
+        Ok(OurSnapshot { meta: self.meta.clone(), snapshot: SnapshotHandle::Checkpoint })
     }
 }
 
@@ -192,16 +199,25 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(
         &mut self,
         meta: &openraft::alias::SnapshotMetaOf<TypeConfig>,
-        _snapshot: SnapshotHandle,
+        snapshot: SnapshotHandle,
     ) -> Result<(), io::Error> {
-        // A one-member cluster has nobody to send one; the handle of our own checkpoint is never newer than
-        // what is applied.
-        Err(io::Error::new(io::ErrorKind::Unsupported, format!("snapshot up to {meta} came from no peer")))
+        let SnapshotHandle::Received(staged) = snapshot else {
+            // The handle of our own checkpoint is never newer than what is applied.
+            return Err(io::Error::new(io::ErrorKind::Unsupported, format!("snapshot up to {meta} came from no peer")));
+        };
+        let core = self.core.clone();
+        let install = move || snapshot::install(&core, *staged);
+        if let Some(applied) = snapshot::blocking::run(install).await.map_err(io::Error::other)?? {
+            self.applied = applied;
+        }
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<OurSnapshot>, io::Error> {
-        let meta = self.checkpointed();
-        Ok(meta.last_log_id.is_some().then_some(OurSnapshot { meta, snapshot: SnapshotHandle }))
+        let ticket = Outgoing::ticket(&self.core);
+        let Applied { log_id, membership } = ticket.covers.clone();
+        let meta = openraft::SnapshotMeta { last_log_id: log_id, last_membership: membership };
+        Ok(log_id.is_some().then_some(OurSnapshot { meta, snapshot: SnapshotHandle::Ticket(ticket) }))
     }
 }
 

@@ -60,6 +60,12 @@ impl Local {
         }
     }
 
+    /// Announces that the ring has nothing for the revisions up to `revision`, in the place `seq`.
+    pub fn lost(&self, seq: u64, revision: i64) {
+        // A thread that is gone has nobody to tell.
+        let _ = self.runs.send(Announced { seq, revision });
+    }
+
     pub fn counts(&self) -> Counts {
         self.table.lock().counts()
     }

@@ -48,6 +48,15 @@ impl Hub {
         }
     }
 
+    /// The state was replaced by a later one, at `revision`: what lies between never was in the log. Everybody reads it
+    /// from the store. Call it under the state's write lock.
+    pub fn restart(&self, revision: i64) {
+        let seq = self.ring.restart();
+        for local in self.locals.iter().filter(|local| local.is_interested()) {
+            local.lost(seq, revision);
+        }
+    }
+
     /// The watchers of serving thread `number`.
     pub fn local(&self, number: usize) -> &Arc<Local> {
         &self.locals[number % self.locals.len()]

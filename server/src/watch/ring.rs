@@ -75,6 +75,15 @@ impl Ring {
         run
     }
 
+    /// Forgets all runs. Returns the place of one that never was.
+    pub fn restart(&self) -> u64 {
+        let mut inner = self.inner.write();
+        inner.runs.clear();
+        inner.bytes = 0;
+        inner.next_seq += 1;
+        inner.next_seq - 1
+    }
+
     /// The run at `seq`, unless it has been dropped.
     pub fn get(&self, seq: u64) -> Option<Arc<Run>> {
         let inner = self.inner.read();

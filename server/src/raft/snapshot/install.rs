@@ -1,0 +1,45 @@
+//! The moment at which a received state becomes the member's.
+//!
+//! On disk the order is: everything of the new store is synced; a mark says that it counts (from here on a restart opens
+//! it); the log follows; the old store is deleted. In memory it is one step under the state's lock.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::blocking;
+use super::staging::Staged;
+use crate::core::Core;
+use crate::raft::codec::Applied;
+
+/// How often it is looked whether anybody still reads the store that was replaced.
+const CLOSE_EVERY: Duration = Duration::from_millis(20);
+
+/// Installs what was received, unless the member has got as far by itself. Returns what is applied now, if it did. Blocks.
+///
+/// # Errors
+/// When it can't be made durable: the member has to stop.
+pub fn install(core: &Arc<Core>, mut staged: Staged) -> io::Result<Option<Applied>> {
+    let last = staged.applied.log_id.ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
+    if last.index() <= core.applied_index() {
+        tracing::warn!(index = last.index(), "a snapshot that is no newer than the state was not installed");
+        return Ok(None);
+    }
+    let (home, number) = (staged.home.clone(), staged.number);
+    let failed = |error| io::Error::other(format!("installing a snapshot: {error}"));
+    home.commit(number, &last).map_err(failed)?;
+    let Some(parts) = staged.take() else { return Ok(None) };
+    let replaced = core.replace(parts.state, parts.records, &staged.applied);
+    home.follow(number, &last).map_err(failed)?;
+    tracing::info!(index = last.index(), revision = core.revision(), "installed a snapshot");
+    blocking::detach(move || {
+        let (state, records) = replaced;
+        drop(state);
+        let mut closing = records.free();
+        while !closing.try_close() {
+            std::thread::sleep(CLOSE_EVERY);
+        }
+        home.retire();
+    });
+    Ok(Some(staged.applied.clone()))
+}
