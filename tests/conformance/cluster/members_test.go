@@ -95,8 +95,8 @@ func (m *member) connect() *clientv3.Client {
 	return client
 }
 
-// three starts the founders a, b and c.
-func three(t *testing.T, bin string) []*member {
+// three starts the founders a, b and c, with the same flags.
+func three(t *testing.T, bin string, flags ...string) []*member {
 	t.Helper()
 	var all []*member
 	var founders []string
@@ -106,7 +106,7 @@ func three(t *testing.T, bin string) []*member {
 		founders = append(founders, name+"=http://"+m.peer)
 	}
 	for _, m := range all {
-		m.flags = []string{"--initial-cluster=" + strings.Join(founders, ",")}
+		m.flags = append([]string{"--initial-cluster=" + strings.Join(founders, ",")}, flags...)
 		m.start()
 	}
 	for _, m := range all {
