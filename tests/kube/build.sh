@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh DIR: builds DIR/kube-apiserver, stamped with the Kubernetes version that go.mod names (without a stamp
+# build.sh DIR: builds DIR/kube-apiserver and DIR/helm, stamped with the versions that go.mod names (without a stamp
 # discovery reports v0.0.0 and clients that parse the version fail). A warm build takes seconds, a cold one minutes.
 set -euo pipefail
 out=$(realpath -m "${1:?usage: build.sh DIR}")
@@ -14,4 +14,9 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     done
 done
 mkdir -p "$out"
-exec go build -ldflags "$flags" -o "$out/kube-apiserver" ./kube-apiserver
+go build -ldflags "$flags" -o "$out/kube-apiserver" ./kube-apiserver
+
+# helm takes charts that are rendered without a cluster to be for this Kubernetes.
+flags="-s -w -X helm.sh/helm/v3/internal/version.version=$(go list -m -f '{{.Version}}' helm.sh/helm/v3)"
+flags+=" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=$major -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$minor"
+go build -ldflags "$flags" -o "$out/helm" helm.sh/helm/v3/cmd/helm

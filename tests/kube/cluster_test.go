@@ -39,7 +39,7 @@ func newCluster(ctx context.Context, t *testing.T) *cluster {
 	ports := freePorts(t, 3)
 	c := &cluster{t: t, endpoint: fmt.Sprintf("http://127.0.0.1:%d", ports[0])}
 	c.store = &process{name: "store", bin: storeBin, log: logFile(t, dir, "store.log"), args: storeFlags(dir, c.endpoint, ports[1])}
-	c.apiserver = &process{name: "kube-apiserver", bin: apiserverBin(t, dir), log: logFile(t, dir, "apiserver.log")}
+	c.apiserver = &process{name: "kube-apiserver", bin: toolBin(t, "KUBE_APISERVER_BIN", "kube-apiserver"), log: logFile(t, dir, "apiserver.log")}
 
 	certificates := filepath.Join(dir, "pki")
 	if err := os.Mkdir(certificates, 0o700); err != nil {
@@ -90,16 +90,17 @@ func apiserverFlags(pki *pki, endpoint string, port int) []string {
 	}
 }
 
-// apiserverBin is KUBE_APISERVER_BIN, or one that is built here; cold that takes minutes.
-func apiserverBin(t *testing.T, dir string) string {
+// toolBin is what the variable names, or a program that build.sh makes here; cold that takes minutes.
+func toolBin(t *testing.T, variable, name string) string {
 	t.Helper()
-	if bin := os.Getenv("KUBE_APISERVER_BIN"); bin != "" {
+	if bin := os.Getenv(variable); bin != "" {
 		return bin
 	}
+	dir := t.TempDir()
 	if out, err := exec.Command("./build.sh", dir).CombinedOutput(); err != nil {
 		t.Fatalf("build.sh: %v\n%s", err, out)
 	}
-	return filepath.Join(dir, "kube-apiserver")
+	return filepath.Join(dir, name)
 }
 
 // logFile is in the test's directory, or in KUBE_LOGS to be kept.

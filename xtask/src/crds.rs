@@ -1,4 +1,4 @@
-//! The CRDs in crds/ are written from the types in operator/api.
+//! CRDs and their reference are written from the types in operator/api.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,6 +27,6 @@ pub fn check(job: &Job) -> Result<()> {
 
 fn crdgen(place: &Place) -> Command {
     let mut command = build::cargo(place);
-    command.args(["run", "--quiet", "-p", "keepstone-operator-api", "--bin", "crdgen", "--", "crds"]);
+    command.args(["run", "--quiet", "-p", "keepstone-operator-api", "--bin", "crdgen", "--"]).arg(&place.root);
     command
 }

@@ -53,7 +53,7 @@ enum Task {
     },
     /// Build the static binary, target/dist/keepstone.
     Dist,
-    /// Write the CRDs in crds/ from the operator's API.
+    /// Write the CRDs in crds/ and in the chart, and docs/api.md, from the operator's API.
     Crds,
     /// The part of `test static` that runs in a network of its own.
     #[command(hide = true)]

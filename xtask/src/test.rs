@@ -27,7 +27,10 @@ const PARTS: &[Part] = &[
     Part { quick: true, ..part("fmt", "formatting", 2, &[], fmt) },
     Part { quick: true, makes: Some(Need::Dev), ..part("build", "everything, unoptimized", 25, &[], build::dev) },
     Part { quick: true, ..part("clippy", "lints", 12, &[], clippy) },
-    Part { quick: true, ..part("crds", "crds/ is what the operator's API says", 2, &[Need::Dev], crds::check) },
+    Part {
+        quick: true,
+        ..part("crds", "CRDs and docs/api.md are what operator/api says", 2, &[Need::Dev], crds::check)
+    },
     Part { quick: true, ..part("unit", "all tests in Rust", 10, &[Need::Dev], unit) },
     Part {
         quick: true,
@@ -48,7 +51,7 @@ const PARTS: &[Part] = &[
     part("kills", "SIGKILL under load", 4, &[Need::Dev], cluster::kills),
     part("power-loss", "unsynced writes lost or torn", 4, &[Need::Dev], cluster::power_loss),
     part("faults", "full, failing and foreign disks", 4, &[Need::Dev], cluster::faults),
-    part("kube", "a kube-apiserver on a member that is killed", 15, &[Need::Dev], go::kube),
+    part("kube", "a kube-apiserver on a member that is killed; charts in it", 20, &[Need::Dev], go::kube),
     Part {
         makes: Some(Need::Release),
         ..part("release", "the static binary", 20, &[], |job| build::release(job.place, job.deadline))

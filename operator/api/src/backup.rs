@@ -27,12 +27,14 @@ pub struct S3Store {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub endpoint: Option<String>,
+    /// The bucket, which must be there.
     #[schemars(length(min = 3, max = 63))]
     pub bucket: String,
     /// What keys begin with, without slashes at its ends. Two clusters must not share one; the second is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), regex(pattern = "^[^/].*[^/]$|^[^/]$"))]
     pub prefix: Option<String>,
+    /// The region, as requests are signed with it.
     #[serde(default = "first_region")]
     #[schemars(length(min = 1, max = 64))]
     pub region: String,
@@ -72,6 +74,7 @@ pub struct BackupPolicy {
     pub suspend: bool,
     /// Full snapshots, taken from a follower.
     pub full: FullSchedule,
+    /// Where they go.
     pub store: Store,
     #[serde(default, deserialize_with = "null_is_default")]
     pub retention: Retention,
@@ -95,6 +98,7 @@ fn yes() -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Retention {
+    /// How many.
     #[schemars(range(min = 1, max = 1000))]
     pub keep_last: i32,
 }
@@ -120,6 +124,7 @@ pub struct BackupSource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredObject {
+    /// Where it lies.
     pub store: Store,
     /// The file's full key or path in it, prefix included.
     #[schemars(length(min = 1, max = 1024))]
@@ -154,6 +159,7 @@ pub struct EtcdBackupSpec {
     /// What is saved.
     #[serde(rename = "type", default)]
     pub kind: BackupType,
+    /// Where it goes.
     pub store: Store,
     /// What becomes of the file when this record is deleted.
     #[serde(default)]

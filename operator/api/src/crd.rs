@@ -82,13 +82,13 @@ fn fit(node: &mut Value) {
         }
     }
     if object.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
-        object.remove("description");
         object.insert("pattern".to_owned(), json!(QUANTITY));
         object.insert("anyOf".to_owned(), json!([{"type": "integer"}, {"type": "string"}]));
     }
     if let Some(text) = object.get("description").and_then(Value::as_str) {
-        // What Kubernetes says of its own type of a time says nothing of the field.
-        let text = if text.starts_with("Time is a wrapper") { "" } else { text };
+        // What Kubernetes says of its own types says nothing of the field.
+        let foreign = text.starts_with("Time is a wrapper") || text.starts_with("Quantity is a fixed-point");
+        let text = if foreign { "" } else { text };
         let joined = text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
         if joined.is_empty() {
             object.remove("description");

@@ -71,6 +71,7 @@ fn a_week() -> i32 {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Members {
+    /// Names of pods; all members where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 9), inner(length(min = 1, max = 63)))]
     pub members: Vec<String>,
@@ -108,6 +109,7 @@ pub struct RecoverQuorum {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DisarmAlarm {
+    /// Which alarm.
     pub alarm: Alarm,
     /// The name of the pod whose alarm it is; that of all where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -151,9 +151,12 @@ pub struct DefragmentSchedule {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DefragmentRule {
+    /// Free space that is worth it by itself.
     pub free_space_above: Quantity,
+    /// How full a store must be for less to be worth it.
     #[schemars(length(max = 4), regex(pattern = "^(100|[1-9]?[0-9])%$"))]
     pub quota_usage_above: String,
+    /// The least that is worth anything.
     pub min_reclaim: Quantity,
 }
 
@@ -199,7 +202,9 @@ pub struct Monitoring {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodMonitorPolicy {
+    /// Whether it is made.
     pub enabled: bool,
+    /// How often members are scraped.
     pub interval: Span,
 }
 
@@ -212,5 +217,6 @@ impl Default for PodMonitorPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PrometheusRulePolicy {
+    /// Whether it is made.
     pub enabled: bool,
 }

@@ -121,9 +121,11 @@ pub struct CommonCfg {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AltNames {
+    /// More DNS names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 253)))]
     pub dns_names: Vec<String>,
+    /// More IP addresses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 45)))]
     pub ip_addresses: Vec<String>,

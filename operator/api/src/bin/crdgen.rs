@@ -1,18 +1,22 @@
-//! `crdgen DIR` writes the CRDs; `crdgen DIR --check` says whether what is there is what would be written.
+//! `crdgen ROOT` writes what is made of the API into a checkout; `crdgen ROOT --check` says whether it is there already.
 
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use keepstone_operator_api::crd;
+use keepstone_operator_api::{crd, reference};
+
+/// Where the CRDs go; the chart has to carry its own. Nothing else may be in there.
+const CRDS: &[&str] = &["crds", "charts/keepstone-operator/files/crds"];
+const REFERENCE: &str = "docs/api.md";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [dir] => write(Path::new(dir)),
-        [dir, "--check"] => check(Path::new(dir)),
-        _ => Err("usage: crdgen DIR [--check]".into()),
+        [root] => write(Path::new(root)),
+        [root, "--check"] => check(Path::new(root)),
+        _ => Err("usage: crdgen ROOT [--check]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -23,40 +27,51 @@ fn main() -> ExitCode {
     }
 }
 
-/// Also removes CRDs of kinds that are no more.
-fn write(dir: &Path) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(dir)?;
-    let files = crd::files()?;
-    for name in there(dir)? {
-        if !files.iter().any(|(known, _)| *known == name) {
-            fs::remove_file(dir.join(name))?;
+/// Paths below the root, and contents.
+fn outputs() -> Result<Vec<(String, String)>, Box<dyn Error>> {
+    let crds = crd::files()?;
+    let mut all = vec![(REFERENCE.to_owned(), reference::markdown())];
+    for dir in CRDS {
+        all.extend(crds.iter().map(|(name, text)| (format!("{dir}/{name}"), text.clone())));
+    }
+    Ok(all)
+}
+
+/// Files that are there, of kinds that are no more.
+fn stale(root: &Path, outputs: &[(String, String)]) -> Result<Vec<String>, Box<dyn Error>> {
+    let mut all = Vec::new();
+    for dir in CRDS.iter().filter(|dir| root.join(dir).exists()) {
+        for entry in fs::read_dir(root.join(dir))? {
+            all.push(format!("{dir}/{}", entry?.file_name().to_string_lossy()));
         }
     }
-    for (name, text) in files {
-        fs::write(dir.join(name), text)?;
+    all.retain(|path| !outputs.iter().any(|(known, _)| known == path));
+    Ok(all)
+}
+
+fn write(root: &Path) -> Result<(), Box<dyn Error>> {
+    let outputs = outputs()?;
+    for path in stale(root, &outputs)? {
+        fs::remove_file(root.join(path))?;
+    }
+    for (path, text) in outputs {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().ok_or("no directory")?)?;
+        fs::write(path, text)?;
     }
     Ok(())
 }
 
-fn check(dir: &Path) -> Result<(), Box<dyn Error>> {
-    let files = crd::files()?;
-    let mut wrong: Vec<String> =
-        there(dir)?.into_iter().filter(|name| !files.iter().any(|(known, _)| known == name)).collect();
-    for (name, text) in files {
-        if fs::read_to_string(dir.join(&name)).unwrap_or_default() != text {
-            wrong.push(name);
+fn check(root: &Path) -> Result<(), Box<dyn Error>> {
+    let outputs = outputs()?;
+    let mut wrong = stale(root, &outputs)?;
+    for (path, text) in outputs {
+        if fs::read_to_string(root.join(&path)).unwrap_or_default() != text {
+            wrong.push(path);
         }
     }
     if wrong.is_empty() {
         return Ok(());
     }
     Err(format!("{} differ: run `cargo xtask crds`", wrong.join(", ")).into())
-}
-
-/// The names of the files that are there.
-fn there(dir: &Path) -> Result<Vec<String>, std::io::Error> {
-    if !dir.exists() {
-        return Ok(Vec::new());
-    }
-    fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
