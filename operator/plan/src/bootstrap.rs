@@ -78,12 +78,8 @@ fn clear_spoiled(v: &View, b: &Bootstrap) -> Next {
     if !claim.terminating {
         return Next::Act(Act::DeleteClaim { ordinal: Ordinal::SEED, uid: claim.uid.clone() });
     }
-    match v.pods.get(&Ordinal::SEED) {
-        Some(pod) if !pod.terminating => {
-            Next::Act(Act::DeletePod { ordinal: Ordinal::SEED, uid: pod.uid.clone(), force: false })
-        }
-        _ => Next::wait(Reason::Bootstrapping, "the volume of the attempt before is being deleted"),
-    }
+    v.end(Ordinal::SEED, true)
+        .or(|| Next::wait(Reason::Bootstrapping, "the volume of the attempt before is being deleted"))
 }
 
 fn make_seed(v: &View) -> Next {
@@ -97,6 +93,12 @@ fn make_seed(v: &View) -> Next {
 
 fn name_seed(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
     let pod = v.pods.get(&Ordinal::SEED).filter(|p| !p.terminating);
+    let doomed = v.claims.get(&Ordinal::SEED).is_some_and(|c| c.terminating && c.owner == v.o.cluster.uid);
+    let stranded = v.pods.get(&Ordinal::SEED).is_some_and(|p| p.terminating && p.node_lost.is_some());
+    if doomed || stranded {
+        // Somebody deleted the claim, which goes only with the pod, or its node is gone. Nothing was founded yet.
+        return v.end(Ordinal::SEED, true);
+    }
     let claim = v.claims.get(&Ordinal::SEED).filter(|c| !c.terminating);
     let (Some(pod), Some(claim)) = (pod, claim) else {
         return Next::wait(waiting(v, operation), "the first pod and its volume claim are not there yet");
@@ -131,7 +133,9 @@ fn await_founding(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permi
             return Next::wait(Reason::Bootstrapping, "the seed has founded, and does not lead itself yet");
         }
     }
-    let same = v.pods.get(&Ordinal::SEED).is_some_and(|p| Some(&p.uid) == permit.pod.as_ref()) && claim.is_some();
+    let foreign = v.o.answers.contains_key(&Ordinal::SEED) && seed.is_none();
+    let same =
+        !foreign && v.pods.get(&Ordinal::SEED).is_some_and(|p| Some(&p.uid) == permit.pod.as_ref()) && claim.is_some();
     if v.overdue(operation) || !same {
         return try_again(v, operation, b, permit);
     }
@@ -161,10 +165,24 @@ fn waiting(v: &View, operation: &Operation) -> Reason {
     if v.overdue(operation) { Reason::BootstrapFailed } else { Reason::Bootstrapping }
 }
 
-/// The ID is latched: now the permit goes, and only then clients come.
+/// The ID is latched: now the permit goes, and only then clients come. In between the seed has to be seen once more: as
+/// long as there is a permit, a disk that is wiped founds a second time.
 pub(crate) fn resume(v: &View, operation: &Operation) -> Next {
-    match crate::upkeep::revoke(v) {
-        Some(next) => next,
-        None => crate::upkeep::service(v, true).or(|| verbs::finish(v, operation, Outcome::Succeeded)),
+    if let Some(next) = crate::upkeep::revoke(v) {
+        return next;
+    }
+    let Some(objects) = v.o.objects.known() else {
+        return Next::wait(Reason::MembersUnreachable, "whether clients are let in can't be read");
+    };
+    if objects.open {
+        return verbs::finish(v, operation, Outcome::Succeeded);
+    }
+    let founder = v.o.answers.get(&Ordinal::SEED);
+    let other = founder.is_some_and(|s| Some(s.cluster_id) != v.o.cluster.cluster_id);
+    match founder {
+        Some(_) if !other && v.well(Ordinal::SEED) => Next::Act(Act::OpenClientService { open: true }),
+        // No client was ever let in, so that nothing is lost with it.
+        _ if other || v.overdue(operation) => Next::Act(Act::Latch { from: v.o.cluster.cluster_id, to: None }),
+        _ => Next::wait(Reason::Bootstrapping, "the first member is gone again"),
     }
 }

@@ -4,9 +4,9 @@
 //! before the new one is added, and a learner counts for no quorum until it has caught up. Each step is derived from what
 //! is there, so that a crash after any of them changes nothing.
 
-use crate::act::{Act, Alarm};
+use crate::act::{Act, Alarm, Outcome};
 use crate::condition::Reason;
-use crate::ids::{MemberId, Ordinal};
+use crate::ids::{MemberId, Ordinal, Seconds};
 use crate::leave;
 use crate::next::Next;
 use crate::observed::{Member, Verdict};
@@ -17,16 +17,12 @@ use crate::view::{Loss, View};
 /// The place after the highest, once that is free of what an earlier member left.
 pub(crate) fn scale_up(v: &View) -> Next {
     let ordinal = Ordinal(v.span());
-    let stale = match v.claims.get(&ordinal) {
-        None => None,
-        Some(claim) if claim.owner == v.o.cluster.uid && (claim.left.is_some() || claim.terminating) => {
-            Some(claim.uid.clone())
-        }
-        Some(_) => {
-            let why = format!("a volume claim is at place {ordinal} that this cluster did not leave there");
-            return Next::wait(Reason::VolumeForeign, why);
-        }
-    };
+    if v.claims.get(&ordinal).is_some_and(|c| c.owner != v.o.cluster.uid) {
+        let why = format!("a volume claim of another cluster is at place {ordinal}");
+        return Next::wait(Reason::VolumeForeign, why);
+    }
+    // No member is there, so that nobody's data is in it.
+    let stale = v.claims.get(&ordinal).map(|c| c.uid.clone());
     let join = Join { ordinal, leaver: None, stale, attempt: 1, applied: 0 };
     v.record(Intent::ScaleUp(join), v.d.deadlines.learner)
 }
@@ -51,11 +47,8 @@ fn remove(v: &View, operation: &Operation, join: &Join) -> Next {
         return disarm(v, leaver);
     }
     if !v.removable(join.ordinal) {
-        if v.well(join.ordinal) && v.loss(join.ordinal).is_none() {
-            // Nothing has been touched yet, and it came back by itself.
-            return verbs::finish(v, operation, crate::act::Outcome::Failed("the rest would have had no quorum"));
-        }
-        return Next::wait(Reason::MemberUnhealthy, "without this member the rest would have no quorum");
+        // Nothing has been touched yet: what else there is to repair goes first.
+        return verbs::finish(v, operation, Outcome::Failed("the rest would have had no quorum"));
     }
     leave::hand_over(v, join.ordinal, |_| true).or(|| Next::Act(Act::MemberRemove { id: leaver }))
 }
@@ -78,13 +71,7 @@ fn clear(v: &View, join: &Join) -> Next {
     if !claim.terminating {
         return Next::Act(Act::DeleteClaim { ordinal: join.ordinal, uid: claim.uid.clone() });
     }
-    if let Some(pod) = v.pods.get(&join.ordinal) {
-        let force = pod.terminating && pod.node_lost.is_some();
-        if !pod.terminating || force {
-            return Next::Act(Act::DeletePod { ordinal: join.ordinal, uid: pod.uid.clone(), force });
-        }
-    }
-    Next::wait(Reason::ReplacingMember, "the old volume is being deleted")
+    v.end(join.ordinal, true).or(|| Next::wait(Reason::ReplacingMember, "the old volume is being deleted"))
 }
 
 fn add(v: &View, operation: &Operation, join: &Join) -> Next {
@@ -118,22 +105,30 @@ fn grow_up(v: &View, operation: &Operation, join: &Join) -> Next {
     let refused = v.pods.get(&join.ordinal).and_then(|p| p.verdict).is_some_and(|said| match said {
         Verdict::DataLost | Verdict::Corrupt | Verdict::Removed => v.status(join.ordinal).is_none(),
     });
-    if refused || v.overdue(operation) {
+    if refused {
         return again(v, operation, join, member);
     }
+    let mended = crate::roll::mend_learner(v, join.ordinal);
+    if mended != Next::Pass {
+        return mended;
+    }
     let Some(status) = v.status(join.ordinal) else {
+        if v.overdue(operation) {
+            return again(v, operation, join, member);
+        }
         return Next::wait(Reason::LearnerSyncing, "the learner has not started yet");
     };
-    let half = crate::ids::Seconds(v.d.deadlines.learner.0 / 2);
+    let half = Seconds(v.d.deadlines.learner.0 / 2);
     if status.applied > join.applied && v.now.after(half) >= operation.deadline {
         let join = Join { applied: status.applied, ..join.clone() };
         return v.turn(operation, rename(operation, join), v.d.deadlines.learner);
     }
     let act = Act::MemberPromote { id: member.id };
-    if v.failed(&act) {
-        return Next::wait(Reason::LearnerSyncing, "the learner is catching up");
+    match v.failed(&act) {
+        false => Next::Act(act),
+        true if v.overdue(operation) => again(v, operation, join, member),
+        true => Next::wait(Reason::LearnerSyncing, "the learner is catching up"),
     }
-    Next::Act(act)
 }
 
 /// A learner that does not get on makes way for a fresh one.
@@ -164,7 +159,7 @@ fn undo(v: &View, operation: &Operation, join: &Join, member: Option<&Member>) -
 
 fn settled(v: &View, operation: &Operation, join: &Join) -> Next {
     if v.well(join.ordinal) {
-        return verbs::finish(v, operation, crate::act::Outcome::Succeeded);
+        return verbs::finish(v, operation, Outcome::Succeeded);
     }
     if let Some(Loss::Data) = v.loss(join.ordinal) {
         let join = replacement(v, join.ordinal);
@@ -172,7 +167,7 @@ fn settled(v: &View, operation: &Operation, join: &Join) -> Next {
     }
     if v.overdue(operation) {
         // It has its vote: whatever ails it now is for repair to see.
-        return verbs::finish(v, operation, crate::act::Outcome::Failed("the new member is not well"));
+        return verbs::finish(v, operation, Outcome::Failed("the new member is not well"));
     }
     Next::wait(Reason::LearnerSyncing, "the new member is not well yet")
 }

@@ -3,7 +3,7 @@
 use crate::act::{Act, Outcome};
 use crate::condition::Reason;
 use crate::desired::Retention;
-use crate::ids::Ordinal;
+use crate::ids::{MemberId, Ordinal};
 use crate::next::Next;
 use crate::operation::{Intent, Leave, Operation};
 use crate::verbs;
@@ -48,7 +48,8 @@ fn remove(v: &View, operation: &Operation, leave: &Leave) -> Next {
         return verbs::finish(v, operation, Outcome::Failed("no longer wanted"));
     }
     if !v.removable(leave.ordinal) {
-        return Next::wait(Reason::WaitingForMembers, "a member leaves only while the rest have a quorum");
+        // Nothing has been touched yet: repair goes first.
+        return verbs::finish(v, operation, Outcome::Failed("the rest would have had no quorum"));
     }
     hand_over(v, leave.ordinal, |_| true).or(|| Next::Act(Act::MemberRemove { id: member.id }))
 }
@@ -65,20 +66,28 @@ fn shrink(v: &View, leave: &Leave) -> Next {
 }
 
 fn discard(v: &View, operation: &Operation, leave: &Leave) -> Next {
-    if let Some(pod) = v.pods.get(&leave.ordinal) {
-        if pod.terminating && pod.node_lost.is_some() {
-            return Next::Act(Act::DeletePod { ordinal: leave.ordinal, uid: pod.uid.clone(), force: true });
-        }
-        return Next::wait(Reason::ScalingDown, "the pod of the member that left is ending");
+    match v.pods.get(&leave.ordinal) {
+        Some(pod) if pod.terminating => return v.end(leave.ordinal, true),
+        Some(_) => return Next::wait(Reason::ScalingDown, "the pod of the member that left is ending"),
+        None => {}
     }
-    let claim = v.claims.get(&leave.ordinal).filter(|c| c.owner == v.o.cluster.uid && !c.terminating);
-    let Some(claim) = claim else { return verbs::finish(v, operation, Outcome::Succeeded) };
-    let (ordinal, uid) = (leave.ordinal, claim.uid.clone());
+    keep_or_delete(v, leave.ordinal, leave.member).or(|| verbs::finish(v, operation, Outcome::Succeeded))
+}
+
+fn keep_or_delete(v: &View, ordinal: Ordinal, member: Option<MemberId>) -> Next {
+    let claim = v.claims.get(&ordinal).filter(|c| c.owner == v.o.cluster.uid && !c.terminating);
+    let Some(claim) = claim else { return Next::Pass };
+    let uid = claim.uid.clone();
     match v.d.retain_policy {
         Retention::Delete => Next::Act(Act::DeleteClaim { ordinal, uid }),
-        Retention::Retain if claim.left.is_none() => {
-            Next::Act(Act::MarkClaimLeft { ordinal, uid, member: leave.member })
-        }
-        Retention::Retain => verbs::finish(v, operation, Outcome::Succeeded),
+        Retention::Retain if claim.left.is_none() => Next::Act(Act::MarkClaimLeft { ordinal, uid, member }),
+        Retention::Retain => Next::Pass,
     }
+}
+
+/// A claim above the highest member, as somebody leaves it who scales the StatefulSet: whoever counts claims later must not
+/// take it for a member's.
+pub(crate) fn strays(v: &View) -> Next {
+    let stray = v.claims.iter().find(|(n, c)| n.0 >= v.span() && c.left.is_none() && !c.terminating);
+    stray.map_or(Next::Pass, |(n, _)| keep_or_delete(v, *n, None))
 }

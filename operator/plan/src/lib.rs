@@ -88,6 +88,7 @@ fn decide(v: &View) -> Next {
         .or(|| bootstrap::step(v))
         .or(|| backup::step(v))
         .or(|| verbs::drastic(v))
+        .or(|| workload::whole(v))
         .or(|| resume(v))
         .or(|| sleep::step(v))
         .or(|| repair::corrupt(v))
@@ -110,7 +111,12 @@ fn quiet(v: &View) -> Next {
     if !v.all_well() {
         return certs::rotate(v);
     }
-    repair::doomed(v).or(|| storage::step(v)).or(|| scale(v)).or(|| certs::rotate(v)).or(|| maintenance::schedule(v))
+    repair::doomed(v)
+        .or(|| leave::strays(v))
+        .or(|| storage::step(v))
+        .or(|| scale(v))
+        .or(|| certs::rotate(v))
+        .or(|| maintenance::schedule(v))
 }
 
 fn scale(v: &View) -> Next {
@@ -149,7 +155,10 @@ fn or_quorum(v: &View, next: Next) -> Next {
 
 fn or_else(v: &View, operation: &Operation, next: Next) -> Next {
     match next {
-        Next::Wait(_) => or_quorum(v, repair::instead_of(v, operation).or(|| next)),
+        Next::Wait(_) => {
+            let other = repair::instead_of(v, operation).or(|| roll::mend_others(v, operation));
+            or_quorum(v, other.or(|| next))
+        }
         said => said,
     }
 }

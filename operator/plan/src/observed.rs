@@ -115,6 +115,8 @@ pub struct Pod {
     pub uid: Uid,
     pub created: Time,
     pub template: Template,
+    /// Whether its container passed its startup probe since it last began: a server that runs, with or without a quorum.
+    pub started: bool,
     pub ready: bool,
     /// When `ready` last changed.
     pub ready_changed: Time,
@@ -144,8 +146,8 @@ pub struct Claim {
     /// The UID of the `EtcdCluster` it was made for.
     pub owner: Uid,
     pub terminating: bool,
-    /// The member whose data it kept when that left.
-    pub left: Option<MemberId>,
+    /// Whether it is only kept, and of which member.
+    pub left: Option<Option<MemberId>>,
     /// Bytes asked for.
     pub request: u64,
     /// Bytes there are; 0 before it is bound.

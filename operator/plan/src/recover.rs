@@ -89,12 +89,8 @@ fn stop_others(v: &View, r: &Recover) -> Next {
         return Next::Act(Act::SetFence(others));
     }
     for (n, uid) in r.pods.iter().filter(|(n, _)| **n != r.survivor) {
-        if let Some(pod) = v.pods.get(n).filter(|p| p.uid == *uid) {
-            let force = pod.terminating && pod.node_lost.is_some();
-            if !pod.terminating || force {
-                return Next::Act(Act::DeletePod { ordinal: *n, uid: uid.clone(), force });
-            }
-            return Next::wait(Reason::RecoveringQuorum, "the other members are being stopped");
+        if v.pods.get(n).is_some_and(|p| p.uid == *uid) {
+            return v.end(*n, true);
         }
     }
     Next::Pass
@@ -136,13 +132,8 @@ fn discard(v: &View, r: &Recover) -> Next {
         if !claim.terminating {
             return Next::Act(Act::DeleteClaim { ordinal: *n, uid: uid.clone() });
         }
-        if let Some(pod) = v.pods.get(n) {
-            let force = pod.terminating && pod.node_lost.is_some();
-            if !pod.terminating || force {
-                return Next::Act(Act::DeletePod { ordinal: *n, uid: pod.uid.clone(), force });
-            }
-        }
-        return Next::wait(Reason::RecoveringQuorum, "volumes of the old cluster are being deleted");
+        let gone = || Next::wait(Reason::RecoveringQuorum, "volumes of the old cluster are being deleted");
+        return v.end(*n, true).or(gone);
     }
     Next::Pass
 }

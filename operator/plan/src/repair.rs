@@ -4,6 +4,7 @@ use crate::act::Alarm;
 use crate::condition::Reason;
 use crate::ids::Ordinal;
 use crate::next::Next;
+use crate::observed::Pod;
 use crate::operation::{Intent, Leave, Operation};
 use crate::view::{Loss, View};
 
@@ -65,7 +66,7 @@ pub(crate) fn unsafe_loss(v: &View) -> Option<Ordinal> {
 /// While one pod is stuck in a roll, the loss of another member's data doesn't wait for it.
 pub(crate) fn instead_of(v: &View, operation: &Operation) -> Next {
     let Intent::Roll(roll) = &operation.intent else { return Next::Pass };
-    match candidate(v, |loss| loss == Loss::Data) {
+    match candidate(v, |loss| loss != Loss::Doomed) {
         Some((n, _)) if n != roll.ordinal && v.removable(n) && v.d.recovery.replace && v.learners() == 0 => {
             v.turn(operation, Intent::ReplaceMember(crate::join::replacement(v, n)), v.d.deadlines.learner)
         }
@@ -104,6 +105,10 @@ pub(crate) fn orphans(v: &View) -> Next {
     let sized = crate::workload::size(v);
     if sized != Next::Pass {
         return sized;
+    }
+    let stranded = |p: &&Pod| p.terminating && p.node_lost.is_some();
+    if let Some(n) = v.pods.iter().find(|(n, p)| n.0 >= v.span() && stranded(p)).map(|(n, _)| *n) {
+        return v.end(n, true);
     }
     if let Some(learner) = v.members().iter().find(|m| m.learner) {
         let Some(n) = learner.ordinal else {

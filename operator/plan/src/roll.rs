@@ -32,18 +32,42 @@ pub(crate) fn step(v: &View) -> Next {
 /// What is of use even without a quorum: a better template, for pods that don't take part as they are. Before any of them
 /// is given up for lost.
 pub(crate) fn mend(v: &View) -> Next {
-    let Some(w) = v.workload else { return Next::Pass };
-    let target = workload::mending(v);
-    if w.template != target {
-        return Next::Act(Act::ApplyWorkload { replicas: w.replicas, template: target, storage: w.storage });
+    mend_for(v, None)
+}
+
+/// The same while a roll waits for a pod: others that don't take part need not wait with it.
+pub(crate) fn mend_others(v: &View, operation: &Operation) -> Next {
+    mend_for(v, operation.request.clone())
+}
+
+fn mend_for(v: &View, request: Option<Uid>) -> Next {
+    let template = workload::mending(v);
+    // A disk that is lost is not mended by a template.
+    let idle = |n: Ordinal, p: &Pod| v.dead(n, p) && !p.terminating && has_place(v, n) && v.loss(n) != Some(Loss::Data);
+    let Some((n, pod)) = v.pods.iter().find(|(n, p)| p.template != template && idle(**n, p)) else { return Next::Pass };
+    if v.workload.is_some_and(|w| w.template != template) {
+        return workload_to(v, template);
     }
-    let idle = |n: &Ordinal, p: &Pod| !p.ready && !p.terminating && !v.well(*n) && n.0 < w.replicas;
-    match v.pods.iter().find(|(n, p)| p.template != target && idle(n, p)) {
-        Some((n, pod)) => {
-            let roll = Roll { ordinal: *n, pod: pod.uid.clone(), template: target };
-            v.record(Intent::Roll(roll), v.d.deadlines.restart)
+    let roll = Roll { ordinal: *n, pod: pod.uid.clone(), template };
+    v.record_for(Intent::Roll(roll), v.d.deadlines.restart, request)
+}
+
+/// Whether a pod is a member's, and not one that somebody made by scaling the StatefulSet.
+fn has_place(v: &View, n: Ordinal) -> bool {
+    if v.table.is_some() { v.member_at(n).is_some() } else { n.0 < workload::places(v) }
+}
+
+/// The same for the pod of a member that is to join: it has no vote, so that nothing has to be recorded.
+pub(crate) fn mend_learner(v: &View, n: Ordinal) -> Next {
+    let template = workload::mending(v);
+    match v.pods.get(&n) {
+        Some(pod) if pod.template != template && !pod.terminating && v.dead(n, pod) => {
+            if v.workload.is_some_and(|w| w.template != template) {
+                return workload_to(v, template);
+            }
+            Next::Act(Act::DeletePod { ordinal: n, uid: pod.uid.clone(), force: false })
         }
-        None => Next::Pass,
+        _ => Next::Pass,
     }
 }
 
@@ -54,13 +78,13 @@ pub(crate) fn next(
     outdated: impl Fn(Ordinal, &Pod) -> bool,
     request: Option<Uid>,
 ) -> Next {
-    let old: Vec<_> = v.pods.iter().filter(|(n, p)| !p.terminating && n.0 < v.replicas() && outdated(**n, p)).collect();
+    let old: Vec<_> = v.pods.iter().filter(|(n, p)| !p.terminating && has_place(v, **n) && outdated(**n, p)).collect();
     let begin = |ordinal: Ordinal, pod: &Pod| {
         let roll = Roll { ordinal, pod: pod.uid.clone(), template: target.clone() };
         v.record_for(Intent::Roll(roll), v.d.deadlines.restart, request.clone())
     };
     // Silence alone is no death: a pod that is ready and doesn't answer us may serve others.
-    if let Some((n, pod)) = old.iter().find(|(n, p)| !p.ready && !v.well(**n)) {
+    if let Some((n, pod)) = old.iter().find(|(n, p)| v.dead(**n, p)) {
         return begin(**n, pod);
     }
     if old.is_empty() {
@@ -81,7 +105,7 @@ pub(crate) fn resume(v: &View, operation: &Operation, roll: &Roll) -> Next {
     match v.pods.get(&n) {
         Some(pod) if pod.uid == roll.pod && !pod.terminating => take_down(v, operation, roll, pod),
         Some(pod) if pod.uid != roll.pod && !pod.terminating => verify(v, operation, roll, pod),
-        _ if v.loss(n) == Some(Loss::Data) => replace(v, operation, n),
+        _ if lost(v, n) => replace(v, operation, n),
         _ if v.workload.is_none() => workload::create(v),
         _ => Next::wait(crate::judge::rolling(v), format!("waiting for the new pod {n}")),
     }
@@ -89,7 +113,7 @@ pub(crate) fn resume(v: &View, operation: &Operation, roll: &Roll) -> Next {
 
 fn take_down(v: &View, operation: &Operation, roll: &Roll, pod: &Pod) -> Next {
     let n = roll.ordinal;
-    let dead = !pod.ready && !v.well(n);
+    let dead = v.dead(n, pod);
     // One or two voters have no majority to spare: there a restart is a pause, which the change is worth.
     let small = v.voters() <= 2 && v.all_well();
     if !(dead || small || v.all_well() && v.spare(n)) {
@@ -118,11 +142,11 @@ fn verify(v: &View, operation: &Operation, roll: &Roll, pod: &Pod) -> Next {
             return Next::wait(crate::judge::rolling(v), format!("member {n} is back, and settles"));
         }
     }
-    if v.loss(n) == Some(Loss::Data) {
+    if lost(v, n) {
         return replace(v, operation, n);
     }
     let target = workload::mending(v);
-    let dead = !pod.ready && !v.well(n);
+    let dead = v.dead(n, pod);
     if dead && pod.template != target {
         // The spec was changed while the new pod failed: this one goes first, and no other.
         if v.workload.is_some_and(|w| w.template != target) {
@@ -143,7 +167,11 @@ fn workload_to(v: &View, template: Template) -> Next {
     Next::Act(Act::ApplyWorkload { replicas: w.replicas, template, storage: w.storage })
 }
 
-/// The restart showed that the data is gone.
+fn lost(v: &View, n: Ordinal) -> bool {
+    matches!(v.loss(n), Some(Loss::Data | Loss::Hopeless))
+}
+
+/// The restart showed that the data is gone, or took the pod to a node that is.
 fn replace(v: &View, operation: &Operation, ordinal: Ordinal) -> Next {
     if !v.removable(ordinal) {
         return Next::wait(Reason::MemberUnhealthy, "without this member the rest would have no quorum");

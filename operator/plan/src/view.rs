@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::act::{Act, Alarm};
+use crate::condition::Reason;
 use crate::desired::Desired;
 use crate::ids::{MemberId, Ordinal, Seconds, Time};
 use crate::next::Next;
@@ -138,6 +139,23 @@ impl<'a> View<'a> {
         let rest = self.well_voters(Some(ordinal)).len();
         let all = self.well_voters(None).len();
         self.voters() > 1 && rest >= quorum(self.voters() - 1) && all >= quorum(self.voters())
+    }
+
+    /// Its server does not run, as far as anybody tells. One that has lost its quorum does, and one that only we can't
+    /// reach does too.
+    pub fn dead(&self, ordinal: Ordinal, pod: &Pod) -> bool {
+        !pod.started && !pod.ready && !self.o.answers.contains_key(&ordinal)
+    }
+
+    /// Has a pod end, and waits for that. `free`: no table has its member any more, so that a pod on a node that is gone
+    /// need not be waited for.
+    pub fn end(&self, ordinal: Ordinal, free: bool) -> Next {
+        let Some(pod) = self.pods.get(&ordinal) else { return Next::Pass };
+        let force = free && pod.terminating && pod.node_lost.is_some();
+        if pod.terminating && !force {
+            return Next::wait(Reason::WaitingForMembers, format!("pod {ordinal} is ending"));
+        }
+        Next::Act(Act::DeletePod { ordinal, uid: pod.uid.clone(), force })
     }
 
     /// Evidence that the member at a place can't come back, or won't. Silence alone is none.

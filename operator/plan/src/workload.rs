@@ -3,7 +3,7 @@
 
 use crate::act::Act;
 use crate::condition::Reason;
-use crate::ids::{Ordinal, Template, Version};
+use crate::ids::{Template, Version};
 use crate::next::Next;
 use crate::operation::Intent;
 use crate::view::View;
@@ -12,16 +12,45 @@ pub(crate) fn apply(v: &View, replicas: u32) -> Next {
     Next::Act(Act::ApplyWorkload { replicas, template: v.d.template.clone(), storage: v.d.storage })
 }
 
+/// How many places there are: as the table has it; without that, as the claims have it that no member has left.
+pub(crate) fn places(v: &View) -> u32 {
+    if let Some(Intent::RecoverQuorum(r)) = v.operation().map(|o| &o.intent) {
+        let all = r.pods.keys().chain(r.claims.keys()).chain([&r.survivor]);
+        return all.map(|n| n.next().0).max().unwrap_or(0);
+    }
+    if v.table.is_some() {
+        return v.span();
+    }
+    // One that is leaving counts until its claim is gone: a pod too many is refused by its own server, one too few is a
+    // member taken down.
+    let kept = v.claims.iter().filter(|(_, c)| c.owner == v.o.cluster.uid && c.left.is_none() && !c.terminating);
+    kept.map(|(n, _)| n.next().0).max().unwrap_or(0)
+}
+
+fn asleep(v: &View) -> bool {
+    matches!(v.operation().map(|o| &o.intent), Some(Intent::Hibernate { .. } | Intent::Restore(_)))
+}
+
 /// It is gone although there is a cluster: it comes back as large as the cluster is, whatever size the spec asks for.
 pub(crate) fn create(v: &View) -> Next {
-    let kept = v.claims.iter().filter(|(_, c)| c.left.is_none() && !c.terminating).map(|(n, _)| n.next().0).max();
-    let pods = v.pods.keys().map(|n| n.next().0).max();
-    let replicas = if v.table.is_some() { Some(v.span()) } else { pods.max(kept) };
-    let asleep = matches!(v.operation().map(|o| &o.intent), Some(Intent::Hibernate { .. } | Intent::Restore(_)));
-    match replicas {
-        _ if asleep => make(v, 0),
-        Some(n) if n > 0 => make(v, n),
-        _ => Next::wait(Reason::QuorumLost, "there is a cluster ID, but neither pods nor volume claims"),
+    match places(v) {
+        _ if asleep(v) => make(v, 0),
+        0 => Next::wait(Reason::QuorumLost, "there is a cluster ID, but neither members nor volume claims"),
+        n => make(v, n),
+    }
+}
+
+/// Nothing goes on while places are missing: whoever took them away, with them went members, and maybe the quorum.
+pub(crate) fn whole(v: &View) -> Next {
+    if asleep(v) {
+        return Next::Pass;
+    }
+    match v.workload {
+        None => create(v),
+        Some(w) if w.replicas < places(v) => {
+            Next::Act(Act::SetReplicas { uid: w.uid.clone(), from: w.replicas, to: places(v) })
+        }
+        Some(_) => Next::Pass,
     }
 }
 
@@ -32,18 +61,13 @@ fn make(v: &View, replicas: u32) -> Next {
     Next::Act(Act::ApplyWorkload { replicas, template, storage: v.d.storage })
 }
 
-/// Pods are made anew for every place that has a member, also where somebody else scaled the StatefulSet down.
+/// Places that no member has are given up, where nobody is about to come.
 pub(crate) fn size(v: &View) -> Next {
-    let Some(w) = v.workload else { return create(v) };
-    if v.table.is_none() || v.span() == w.replicas || v.span() == 0 {
+    let Some(w) = v.workload else { return Next::Pass };
+    if v.table.is_none() || v.span() == 0 || v.span() >= w.replicas {
         return Next::Pass;
     }
-    let to = v.span();
-    let members_kept = (to..w.replicas).all(|n| v.member_at(Ordinal(n)).is_none());
-    if to > w.replicas || members_kept {
-        return Next::Act(Act::SetReplicas { uid: w.uid.clone(), from: w.replicas, to });
-    }
-    Next::Pass
+    Next::Act(Act::SetReplicas { uid: w.uid.clone(), from: w.replicas, to: v.span() })
 }
 
 /// The template that pods should have now: the configuration always as asked for, so that a broken one can be mended

@@ -186,3 +186,33 @@ fn a_permit_that_was_left_behind_is_taken_away() {
     case.o.permit = Seen::Known(Some(permit()));
     assert_eq!(case.act(), Some(Act::RevokePermit { nonce: Nonce(42) }));
 }
+
+/// The permit outlives the founding by a moment, in which the disk may be wiped.
+#[test]
+fn a_second_founding_with_the_same_permit_gets_no_clients_and_is_thrown_away() {
+    let mut case = founded();
+    case.o.cluster.cluster_id = Some(CLUSTER);
+    case.o.permit = Seen::Known(None);
+    case.o.answers.clear();
+    assert_eq!(case.act(), None, "who founded is not seen any more");
+    case.o.answers = founded().o.answers;
+    case.answer(0).cluster_id = ClusterId(0xc2);
+    assert_eq!(case.act(), Some(Act::Latch { from: Some(CLUSTER), to: None }));
+}
+
+#[test]
+fn a_seed_on_a_node_that_is_gone_is_not_waited_for() {
+    let mut case = seed();
+    case.under_way(attempt(1, None));
+    case.pod(0).terminating = true;
+    case.pod(0).node_lost = Some(NOW);
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(0), uid: uid("pod-0"), force: true }));
+}
+
+#[test]
+fn a_seed_whose_claim_is_being_deleted_makes_way_for_another() {
+    let mut case = seed();
+    case.under_way(attempt(1, None));
+    case.claim(0).terminating = true;
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(0), uid: uid("pod-0"), force: false }));
+}

@@ -64,6 +64,7 @@ pub fn pod(n: u32) -> Pod {
         uid: uid(format!("pod-{n}")),
         created: Time(NOW.0 - 5000),
         template: template(),
+        started: true,
         ready: true,
         ready_changed: Time(NOW.0 - 4000),
         terminating: false,
@@ -217,7 +218,7 @@ impl Case {
     pub fn down(&mut self, n: u32) {
         self.o.answers.remove(&Ordinal(n));
         let pod = self.pod(n);
-        pod.ready = false;
+        (pod.started, pod.ready) = (false, false);
         pod.ready_changed = Time(NOW.0 - 100);
     }
 

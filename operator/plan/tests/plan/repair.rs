@@ -192,7 +192,7 @@ fn a_claim_deleted_under_a_running_member_is_seen_before_it_restarts() {
 }
 
 #[test]
-fn a_member_that_came_back_before_it_was_removed_stays() {
+fn a_replacement_that_has_become_unsafe_is_undone_before_anything_is_touched() {
     let mut case = well(3);
     case.down(0);
     case.under_way(Intent::ReplaceMember(replaced(1)));

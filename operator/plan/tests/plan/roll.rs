@@ -243,3 +243,37 @@ fn asked_for_restarts_go_one_by_one_and_end() {
     }
     assert!(matches!(case.act(), Some(Act::FinishRequest { .. })));
 }
+
+#[test]
+fn a_member_that_only_lost_its_quorum_is_not_restarted_for_a_template() {
+    let mut case = well(3);
+    (0..2).for_each(|n| case.down(n));
+    case.no_quorum();
+    case.pod(2).ready = false;
+    case.d.template = config("b");
+    case.workload().template = config("b");
+    for n in 0..2 {
+        case.pod(n).template = config("b");
+    }
+    assert_eq!(case.act(), None);
+}
+
+#[test]
+fn a_pod_that_waits_for_a_quorum_does_not_keep_the_others_from_being_mended() {
+    let mut case = well(3);
+    (0..2).for_each(|n| case.down(n));
+    case.no_quorum();
+    for n in [0, 2] {
+        case.pod(n).template = config("bad");
+    }
+    case.under_way(Intent::Roll(Roll { pod: uid("before"), ..rolled(1, &template()) }));
+    assert_eq!(case.intent(), Intent::Roll(rolled(0, &template())));
+}
+
+#[test]
+fn a_pod_somebody_made_by_scaling_is_not_rolled() {
+    let mut case = outdated(&config("b"));
+    known(&mut case.o.pods).insert(Ordinal(3), Pod { started: false, ready: false, ..pod(3) });
+    case.workload().replicas = 4;
+    assert_eq!(case.act(), Some(Act::SetReplicas { uid: uid("sts"), from: 4, to: 3 }));
+}

@@ -105,7 +105,7 @@ fn a_learner_that_is_no_longer_wanted_is_undone() {
 fn what_an_earlier_member_left_is_not_joined_with() {
     let mut case = well(3);
     case.d.size = 4;
-    known(&mut case.o.claims).insert(Ordinal(3), Claim { left: Some(id(3)), ..claim(3) });
+    known(&mut case.o.claims).insert(Ordinal(3), Claim { left: Some(Some(id(3))), ..claim(3) });
     let join = Join { stale: Some(uid("claim-3")), ..coming(3) };
     assert_eq!(case.intent(), Intent::ScaleUp(join.clone()));
     case.under_way(Intent::ScaleUp(join));
@@ -115,10 +115,10 @@ fn what_an_earlier_member_left_is_not_joined_with() {
 
 /// druid's "wrong volume mounted".
 #[test]
-fn a_volume_nobody_knows_is_not_taken_for_a_new_member() {
+fn another_clusters_volume_is_not_taken_for_a_new_member() {
     let mut case = well(3);
     case.d.size = 4;
-    known(&mut case.o.claims).insert(Ordinal(3), claim(3));
+    known(&mut case.o.claims).insert(Ordinal(3), Claim { owner: uid("former"), ..claim(3) });
     assert_eq!(case.act(), None);
     case.says(ConditionType::Degraded, Truth::True, Reason::VolumeForeign);
 }
@@ -170,7 +170,7 @@ fn a_kept_volume_says_whose_it_was() {
     known(&mut case.o.claims).insert(Ordinal(2), claim(2));
     let act = Act::MarkClaimLeft { ordinal: Ordinal(2), uid: uid("claim-2"), member: Some(id(2)) };
     assert_eq!(case.act(), Some(act));
-    case.claim(2).left = Some(id(2));
+    case.claim(2).left = Some(Some(id(2)));
     assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
 }
 
@@ -221,6 +221,27 @@ fn the_workload_follows_the_member_table_and_never_leads_it() {
 }
 
 #[test]
+fn a_workload_scaled_below_the_quorum_by_hand_comes_back_also_in_mid_operation() {
+    let mut case = well(3);
+    case.workload().replicas = 1;
+    case.under_way(Intent::ReplaceMember(coming(1)));
+    (1..3).for_each(|n| case.down(n));
+    case.no_quorum();
+    assert_eq!(case.act(), Some(Act::SetReplicas { uid: uid("sts"), from: 1, to: 3 }));
+    case.under_way(Intent::ScaleDown(going(2)));
+    assert_eq!(case.act(), Some(Act::SetReplicas { uid: uid("sts"), from: 1, to: 3 }), "it may not have left yet");
+}
+
+#[test]
+fn a_shrinking_that_has_become_unsafe_makes_way_for_repair() {
+    let mut case = well(3);
+    case.d.size = 1;
+    case.under_way(Intent::ScaleDown(going(2)));
+    case.down(0);
+    assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
+}
+
+#[test]
 fn a_lost_workload_comes_back_as_large_as_the_cluster_not_as_the_spec() {
     let mut case = well(5);
     case.d.size = 3;
@@ -236,4 +257,21 @@ fn a_finished_request_is_told_before_the_record_goes() {
     assert_eq!(case.act(), Some(Act::FinishRequest { uid: uid("request"), outcome: Outcome::Succeeded }));
     known(&mut case.o.requests)[0].phase = Phase::Succeeded;
     assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
+}
+
+#[test]
+fn claims_that_scaling_by_hand_left_are_cleared_away() {
+    let mut case = well(3);
+    known(&mut case.o.claims).insert(Ordinal(4), claim(4));
+    assert_eq!(case.act(), Some(Act::DeleteClaim { ordinal: Ordinal(4), uid: uid("claim-4") }));
+    case.d.retain_policy = Retention::Retain;
+    assert_eq!(case.act(), Some(Act::MarkClaimLeft { ordinal: Ordinal(4), uid: uid("claim-4"), member: None }));
+}
+
+#[test]
+fn a_pod_of_nobody_on_a_node_that_is_gone_holds_up_nothing() {
+    let mut case = well(3);
+    let stranded = Pod { terminating: true, node_lost: Some(NOW), ..pod(3) };
+    known(&mut case.o.pods).insert(Ordinal(3), stranded);
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(3), uid: uid("pod-3"), force: true }));
 }

@@ -1,0 +1,213 @@
+//! What happens in the world by itself, and what goes wrong in it.
+
+use std::collections::BTreeSet;
+
+use crate::World;
+use crate::servers::{Disk, Start};
+
+/// What controllers, kubelets and servers do sooner or later, in any order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Event {
+    /// The StatefulSet makes what a place lacks.
+    Create(u32),
+    /// The StatefulSet ends a pod above its size.
+    Drop(u32),
+    /// A pod that was being ended is gone.
+    End(u32),
+    Start(u32),
+    CatchUp(u32),
+}
+
+/// What may go wrong, or be changed by people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fault {
+    /// Somebody deletes a pod, or a node is drained.
+    PodDeleted(u32),
+    /// The server ends, and is started again in its pod.
+    Crashed(u32),
+    /// The disk comes back empty.
+    Wiped(u32),
+    /// Somebody deletes a claim.
+    ClaimDeleted(u32),
+    NodeLost(u32),
+    NodeBack(u32),
+    /// Somebody scales the StatefulSet.
+    Scaled(u32),
+    /// Somebody deletes the StatefulSet and leaves its pods.
+    WorkloadOrphaned,
+    Size(u32),
+    Config(u8),
+    Minor(u8),
+    Hibernate(bool),
+    /// Time passes: seconds.
+    Later(u64),
+}
+
+impl World {
+    pub fn events(&self) -> Vec<Event> {
+        let mut all = Vec::new();
+        let places: BTreeSet<u32> = (0..self.kube.replicas())
+            .chain(self.kube.pods.keys().copied())
+            .chain(self.kube.claims.keys().copied())
+            .collect();
+        for n in places {
+            if self.kube.lacks(n) {
+                all.push(Event::Create(n));
+            }
+            let Some(pod) = self.kube.pods.get(&n) else { continue };
+            if self.kube.workload.is_some() && n >= self.kube.replicas() && !pod.terminating {
+                all.push(Event::Drop(n));
+            }
+            if pod.terminating && pod.node_lost.is_none() {
+                all.push(Event::End(n));
+            }
+            if self.startable(n).is_some_and(|s| !matches!(s, Start::Wait | Start::DataLost | Start::Removed)) {
+                all.push(Event::Start(n));
+            }
+            if self.catching_up(n) {
+                all.push(Event::CatchUp(n));
+            }
+        }
+        all
+    }
+
+    /// What the server at a place would do if it started now; none where nothing can start, or it runs.
+    pub fn startable(&self, n: u32) -> Option<Start> {
+        let pod = self.kube.pods.get(&n)?;
+        if pod.started || pod.terminating || pod.node_lost.is_some() || !pod.kind.starts() || self.fenced.contains(&n) {
+            return None;
+        }
+        Some(self.start_of(n))
+    }
+
+    pub(crate) fn start_of(&self, n: u32) -> Start {
+        let (Some(pod), Some(disk)) = (self.kube.pods.get(&n), self.kube.disk(n)) else { return Start::Wait };
+        let permit = self.permit.as_ref().filter(|p| p.claim == crate::kube::claim_uid(disk));
+        let named = permit.is_some_and(|p| p.pod.as_ref().is_none_or(|uid| *uid == crate::kube::pod_uid(n, pod.made)));
+        self.servers.start(n, disk, permit, named, |cluster| self.has_quorum(cluster))
+    }
+
+    fn catching_up(&self, n: u32) -> bool {
+        let Some((cluster, id)) = self.serves(n) else { return false };
+        let behind = self.servers.clusters[&cluster].row(id).is_some_and(|r| r.learner && !r.caught_up);
+        behind && self.has_quorum(cluster)
+    }
+
+    pub fn happen(&mut self, event: Event) {
+        match event {
+            Event::Create(n) => {
+                if let Some(disk) = self.kube.create(n, self.now) {
+                    self.servers.disks.insert(disk, Disk::default());
+                }
+            }
+            Event::Drop(n) => self.end_soon(n),
+            Event::End(n) => {
+                let disk = self.kube.end(n);
+                self.scrap(disk);
+            }
+            Event::Start(n) => self.start(n),
+            Event::CatchUp(n) => {
+                let Some((cluster, id)) = self.serves(n) else { return };
+                let rows = self.servers.clusters.get_mut(&cluster).map(|t| t.rows.iter_mut());
+                if let Some(row) = rows.into_iter().flatten().find(|r| r.id == id) {
+                    row.caught_up = true;
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, n: u32) {
+        let (Some(start), Some(disk)) = (self.startable(n), self.kube.disk(n)) else { return };
+        self.servers.carry_out(n, disk, start);
+        let now = self.now;
+        if let Some(pod) = self.kube.pods.get_mut(&n) {
+            (pod.started, pod.changed) = (true, now);
+        }
+    }
+
+    pub(crate) fn end_soon(&mut self, n: u32) {
+        if let Some(pod) = self.kube.pods.get_mut(&n) {
+            pod.terminating = true;
+        }
+    }
+
+    pub(crate) fn scrap(&mut self, disk: Option<crate::servers::DiskId>) {
+        if let Some(disk) = disk {
+            self.servers.disks.remove(&disk);
+        }
+    }
+
+    /// Whether the fault would change anything.
+    pub fn possible(&self, fault: Fault) -> bool {
+        let pod = |n| self.kube.pods.get(&n);
+        match fault {
+            Fault::PodDeleted(n) => pod(n).is_some_and(|p| !p.terminating),
+            Fault::Crashed(n) => pod(n).is_some_and(|p| p.started && !p.terminating && p.node_lost.is_none()),
+            Fault::Wiped(n) => {
+                self.kube.disk(n).and_then(|d| self.servers.disks.get(&d)).is_some_and(|d| d.member.is_some())
+            }
+            Fault::ClaimDeleted(n) => self.kube.claims.get(&n).is_some_and(|c| !c.terminating),
+            Fault::NodeLost(n) => pod(n).is_some_and(|p| p.node_lost.is_none()),
+            Fault::NodeBack(n) => pod(n).is_some_and(|p| p.node_lost.is_some()),
+            Fault::Scaled(to) => self.kube.workload.as_ref().is_some_and(|w| w.replicas != to && w.replicas > 0),
+            Fault::WorkloadOrphaned => self.kube.workload.is_some(),
+            Fault::Size(to) => self.spec.size != to,
+            Fault::Config(to) => self.spec.kind.config != to,
+            Fault::Minor(to) => self.spec.kind.minor != to,
+            Fault::Hibernate(to) => self.spec.hibernate != to,
+            Fault::Later(_) => true,
+        }
+    }
+
+    pub fn suffer(&mut self, fault: Fault) {
+        let now = self.now;
+        match fault {
+            Fault::PodDeleted(n) => self.end_soon(n),
+            Fault::Crashed(n) => self.stop(n),
+            Fault::Wiped(n) => {
+                if let Some(disk) = self.kube.disk(n) {
+                    self.servers.disks.insert(disk, Disk::default());
+                }
+                self.stop(n);
+            }
+            Fault::ClaimDeleted(n) => {
+                let disk = self.kube.delete_claim(n);
+                self.scrap(disk);
+            }
+            // Kubernetes ends pods of a node that is gone, and waits for a kubelet that is not there.
+            Fault::NodeLost(n) => {
+                if let Some(pod) = self.kube.pods.get_mut(&n) {
+                    (pod.node_lost, pod.terminating, pod.started, pod.changed) = (Some(now), true, false, now);
+                }
+            }
+            Fault::NodeBack(n) => {
+                if let Some(pod) = self.kube.pods.get_mut(&n) {
+                    pod.node_lost = None;
+                }
+            }
+            Fault::Scaled(to) => {
+                if let Some(w) = &mut self.kube.workload {
+                    w.replicas = to;
+                }
+            }
+            Fault::WorkloadOrphaned => self.kube.workload = None,
+            Fault::Size(to) => self.edit(|s| s.size = to),
+            Fault::Config(to) => self.edit(|s| s.kind.config = to),
+            Fault::Minor(to) => self.edit(|s| s.kind.minor = to),
+            Fault::Hibernate(to) => self.edit(|s| s.hibernate = to),
+            Fault::Later(seconds) => self.now += seconds,
+        }
+    }
+
+    fn edit(&mut self, change: impl FnOnce(&mut crate::Spec)) {
+        change(&mut self.spec);
+        self.generation += 1;
+    }
+
+    fn stop(&mut self, n: u32) {
+        let now = self.now;
+        if let Some(pod) = self.kube.pods.get_mut(&n).filter(|p| p.started) {
+            (pod.started, pod.changed) = (false, now);
+        }
+    }
+}
