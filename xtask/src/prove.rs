@@ -24,6 +24,7 @@ const PARTS: &[Part] = &[
     part("checkperf", "etcdctl check perf, all loads", &[Need::Release, Need::Tools], go::check_perf),
     part("store-kills", "260 times SIGKILL of the store alone", &[], store_kills),
     part("store-endurance", "10 million revisions through the store", &[], store_endurance),
+    part("operator-plan", "every order of events and faults around the operator's planner", &[], operator_plan),
     part("deny", "licenses, sources and bans of all dependencies", &[], deny),
 ];
 
@@ -64,6 +65,14 @@ fn store_kills(job: &Job) -> Result<()> {
 
 fn store_endurance(job: &Job) -> Result<()> {
     endurance(job, &["run", "disk", "10000000", "keys=2500000", "rate=100000"])
+}
+
+/// Without a limit to the states, so that all there are with so many faults are seen.
+fn operator_plan(job: &Job) -> Result<()> {
+    let mut command = build::cargo(job.place);
+    command.env("KEEPSTONE_PLAN_STATES", "1000000000");
+    command.args(["test", "--release", "-p", "keepstone-operator-plan", "--test", "exhaustive", "--", "--nocapture"]);
+    run::to_end(&mut command, job.deadline)
 }
 
 fn deny(job: &Job) -> Result<()> {

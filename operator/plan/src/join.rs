@@ -62,6 +62,10 @@ fn disarm(v: &View, gone: MemberId) -> Next {
 /// Deleting the claim first only marks it: it goes with the pod, and no new pod may have it. The other way round the
 /// StatefulSet's next pod would take the same volume again.
 fn clear(v: &View, join: &Join) -> Next {
+    if v.member_at(join.ordinal).is_some() {
+        // On a cache that was behind it was added too early: whether it can use the volume is for its server to say.
+        return Next::Pass;
+    }
     let Some(claim) = v.claims.get(&join.ordinal).filter(|c| Some(&c.uid) == join.stale.as_ref()) else {
         return Next::Pass;
     };

@@ -131,9 +131,11 @@ fn resume(v: &View) -> Next {
     let Some(operation) = v.operation() else { return Next::Pass };
     match &operation.intent {
         Intent::Bootstrap(_) => bootstrap::resume(v, operation),
-        Intent::ScaleUp(join) | Intent::ReplaceMember(join) => or_quorum(v, join::resume(v, operation, join)),
-        Intent::ScaleDown(leave) => or_quorum(v, leave::resume(v, operation, leave)),
-        Intent::Roll(roll) => or_else(v, operation, roll::resume(v, operation, roll)),
+        Intent::ScaleUp(join) | Intent::ReplaceMember(join) => {
+            or_quorum(v, operation, join::resume(v, operation, join))
+        }
+        Intent::ScaleDown(leave) => or_quorum(v, operation, leave::resume(v, operation, leave)),
+        Intent::Roll(roll) => or_repair(v, operation, roll::resume(v, operation, roll)),
         Intent::Hibernate { replicas } => sleep::resume(v, operation, *replicas),
         Intent::RecoverQuorum(recover) => recover::resume(v, operation, recover),
         Intent::Restore(restore) => restore::resume(v, operation, restore),
@@ -146,18 +148,19 @@ fn resume(v: &View) -> Next {
 }
 
 /// A lost majority is no less lost because something else is under way.
-fn or_quorum(v: &View, next: Next) -> Next {
+fn or_quorum(v: &View, operation: &Operation, next: Next) -> Next {
     match next {
-        Next::Wait(_) if v.table.is_none() => repair::quorum(v).or(|| next),
+        Next::Wait(_) if v.table.is_none() => roll::mend_others(v, operation).or(|| repair::quorum(v)).or(|| next),
         said => said,
     }
 }
 
-fn or_else(v: &View, operation: &Operation, next: Next) -> Next {
+/// One pod that is stuck keeps no other from being repaired.
+fn or_repair(v: &View, operation: &Operation, next: Next) -> Next {
     match next {
         Next::Wait(_) => {
             let other = repair::instead_of(v, operation).or(|| roll::mend_others(v, operation));
-            or_quorum(v, other.or(|| next))
+            or_quorum(v, operation, other.or(|| next))
         }
         said => said,
     }

@@ -35,9 +35,11 @@ pub(crate) fn mend(v: &View) -> Next {
     mend_for(v, None)
 }
 
-/// The same while a roll waits for a pod: others that don't take part need not wait with it.
+/// The same while an operation waits that can't get on: pods that don't take part need not wait with it. What it was about
+/// is seen again later; an order to restart goes on, any other counts as given up.
 pub(crate) fn mend_others(v: &View, operation: &Operation) -> Next {
-    mend_for(v, operation.request.clone())
+    let rolls = matches!(operation.intent, Intent::Roll(_));
+    mend_for(v, operation.request.clone().filter(|_| rolls))
 }
 
 fn mend_for(v: &View, request: Option<Uid>) -> Next {

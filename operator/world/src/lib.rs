@@ -123,7 +123,10 @@ impl World {
         let whole = |r: &&servers::Row| {
             let held = r.disk.and_then(|d| self.servers.disks.get(&d)).and_then(|d| d.member);
             let node = self.kube.pods.get(&r.ordinal).is_none_or(|p| p.node_lost.is_none());
-            !r.learner && node && held == self.latched.map(|c| (c, r.id))
+            // A claim that is being deleted lasts as long as its pod, and that pod never starts.
+            let doomed = self.kube.claims.get(&r.ordinal).is_some_and(|c| c.terminating)
+                && self.kube.pods.get(&r.ordinal).is_some_and(|p| !p.started && !p.kind.starts());
+            !r.learner && node && !doomed && held == self.latched.map(|c| (c, r.id))
         };
         table.rows.iter().filter(whole).count() > table.voters() / 2
     }

@@ -349,3 +349,22 @@ fn a_table_that_could_not_be_read_is_no_lost_quorum() {
     case.says(ConditionType::Available, Truth::Unknown, Reason::MembersUnreachable);
     assert_eq!(case.plan().marks.quorum_lost, None);
 }
+
+/// A cache that was behind had shown no claim.
+#[test]
+fn a_claim_is_not_deleted_once_a_new_member_may_use_it() {
+    let mut case = well(3);
+    case.under_way(Intent::ReplaceMember(Join { leaver: Some(MemberId(5)), ..replaced(1) }));
+    known(&mut case.o.table)[1].learner = true;
+    assert_eq!(case.act(), Some(Act::MemberPromote { id: id(1) }));
+}
+
+#[test]
+fn a_pod_with_a_bad_template_is_mended_also_in_mid_replacement() {
+    let mut case = well(3);
+    (0..2).for_each(|n| case.down(n));
+    case.no_quorum();
+    case.pod(1).template.config = "bad".into();
+    case.under_way(Intent::ReplaceMember(replaced(0)));
+    assert!(matches!(case.intent(), Intent::Roll(roll) if roll.ordinal == Ordinal(1)));
+}
