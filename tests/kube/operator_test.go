@@ -355,6 +355,38 @@ func checkApplies(ctx context.Context, t *testing.T, a *api, path string) {
 	if len(got.Status.Conditions) != 2 {
 		t.Errorf("conditions are %v", got.Status.Conditions)
 	}
+	checkRecord(ctx, t, a, path)
+}
+
+// checkRecord sees that one operation takes the place of another whole.
+func checkRecord(ctx context.Context, t *testing.T, a *api, path string) {
+	t.Helper()
+	record := func(seq int, kind, part string, content tree) tree {
+		return tree{
+			"seq": seq, "type": kind, "startedAt": "2026-11-21T10:00:00Z", "deadline": "2026-11-21T10:30:00Z", "generation": 1,
+			part: content,
+		}
+	}
+	for i, operation := range []tree{
+		record(1, "ScaleUp", "join", tree{"ordinal": 2, "attempt": 1, "applied": 7}),
+		record(2, "Roll", "roll", tree{"ordinal": 0, "podUID": "u", "config": "c", "version": "v1.4.2"}),
+	} {
+		body := marshal(t, tree{
+			"apiVersion": clusters.apiVersion, "kind": clusters.name, "status": tree{"operation": operation},
+		})
+		// Another operator: what the first one wrote is its own, and would stay.
+		query := url.Values{"fieldManager": {fmt.Sprintf("writer-%d", i)}, "force": {"true"}, "fieldValidation": {"Strict"}}
+		if _, err := a.call(ctx, "PATCH", path+"/status", query, "application/apply-patch+yaml", body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got struct {
+		Status struct{ Operation tree }
+	}
+	fetch(ctx, t, a, path, &got)
+	if o := got.Status.Operation; o["join"] != nil || o["roll"] == nil {
+		t.Errorf("the record is %v", o)
+	}
 }
 
 // checkColumns reads the table that `kubectl get` prints.

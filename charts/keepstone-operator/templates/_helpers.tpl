@@ -54,7 +54,7 @@ operator run a command in a pod, read a log, or change a role.
   resources: [persistentvolumeclaims]
   verbs: [get, list, watch, patch, delete]
 - apiGroups: [""]
-  resources: [services, configmaps]
+  resources: [services, serviceaccounts, configmaps]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]

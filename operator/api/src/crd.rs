@@ -62,6 +62,10 @@ fn finished(crd: &CustomResourceDefinition) -> Value {
         }
     }
     conditions_by_type(properties);
+    // A record takes the place of the one before whole: no part of that may stay.
+    if let Some(operation) = properties.get_mut("status").and_then(|status| status["properties"].get_mut("operation")) {
+        operation["x-kubernetes-map-type"] = json!("atomic");
+    }
     for rule in RULES.iter().filter(|rule| rule.kind == kind) {
         put(schema, rule);
     }

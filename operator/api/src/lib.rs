@@ -18,6 +18,7 @@ pub mod operation;
 pub mod pod;
 pub mod policy;
 pub mod reason;
+pub mod record;
 pub mod reference;
 pub mod refs;
 pub mod rules;
@@ -44,5 +45,9 @@ pub const CLUSTER_LABEL: &str = "keepstone.io/cluster";
 pub const KEEP_ANNOTATION: &str = "keepstone.io/keep";
 /// On an `EtcdCluster`: its members are restarted one after the other when the value changes.
 pub const RESTART_ANNOTATION: &str = "keepstone.io/restart";
+/// On an `EtcdOperation` or `EtcdBackup` that a schedule made: the time it was due, in RFC 3339.
+pub const SCHEDULED_ANNOTATION: &str = "keepstone.io/scheduled-for";
+/// On an `EtcdBackup` taken ahead of a version change: the version to come, a slash, and the generation of the spec that asks for it.
+pub const BEFORE_ANNOTATION: &str = "keepstone.io/before";
 /// On a pod: a human says that this member's data is lost; pod and volume go, and the member is replaced.
 pub const UNRECOVERABLE_ANNOTATION: &str = "keepstone.io/unrecoverable";

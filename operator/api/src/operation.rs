@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::BackupSource;
-use crate::policy::Keep;
+use crate::policy::{DefragmentRule, Keep};
 use crate::refs::NameRef;
 
 /// One order to a cluster: exactly one verb, never changed. Orders to a cluster are carried out one after the other.
-#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "keepstone.io",
     version = "v1alpha1",
@@ -39,10 +39,10 @@ pub struct EtcdOperationSpec {
     pub ttl_seconds_after_finished: i32,
     /// Gives free space back, one member at a time, the leader last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub defragment: Option<Members>,
+    pub defragment: Option<Defragment>,
     /// Forgets old revisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compact: Option<Keep>,
+    pub compact: Option<Compact>,
     /// Hands leadership over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub move_leader: Option<MoveLeader>,
@@ -65,6 +65,31 @@ pub struct EtcdOperationSpec {
 
 fn a_week() -> i32 {
     7 * 24 * 60 * 60
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Defragment {
+    /// Names of pods; all members where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 9), inner(length(min = 1, max = 63)))]
+    pub members: Vec<String>,
+    /// Which of them are worth it. Absent: whatever there is to gain is reason enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<DefragmentRule>,
+}
+
+/// Up to where: one of the two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Compact {
+    /// This revision, and all before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub revision: Option<i64>,
+    /// All but so much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
 }
 
 /// Which members, by the names of their pods; all where none is named.
@@ -97,10 +122,9 @@ pub struct MoveLeader {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecoverQuorum {
-    /// The pod whose data the cluster goes on with; the one that knows most where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The pod whose data the cluster goes on with. The condition names the one that knows most.
     #[schemars(length(min = 1, max = 63))]
-    pub survivor: Option<String>,
+    pub survivor: String,
     /// The cluster's name, a slash, and its ID: so that a copied manifest harms no other cluster.
     #[schemars(length(min = 3, max = 128))]
     pub confirm: String,

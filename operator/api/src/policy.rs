@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::refs::null_is_default;
 use crate::span::Span;
 
-/// What becomes of the members' volumes when the `EtcdCluster` is deleted.
+/// What becomes of what is no longer needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     #[default]

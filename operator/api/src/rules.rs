@@ -271,7 +271,14 @@ pub const RULES: &[Rule] = &[
         "exactly one verb must be given: defragment, compact, moveLeader, replaceMember, recoverQuorum, disarmAlarm, restartMembers or restore",
     ),
     rule("operation-immutable", OPERATION, "spec", IMMUTABLE, "an operation can't change: make another EtcdOperation"),
-    rule("operation-keep", OPERATION, "spec.compact", KEEP, KEEP_MESSAGE),
+    rule(
+        "operation-compact",
+        OPERATION,
+        "spec.compact",
+        "has(self.revision) != has(self.keep)",
+        "compact must be exactly one of revision and keep",
+    ),
+    rule("operation-keep", OPERATION, "spec.compact.keep", KEEP, KEEP_MESSAGE),
     rule(
         "operation-confirm",
         OPERATION,

@@ -1,14 +1,14 @@
 //! What the operator answers: facts as it last saw them, and the one operation under way.
 //!
-//! Only `clusterID`, `observed` and `operation` are ever read back. The rest is for people and monitoring: members, leader
+//! Only `clusterID`, `operation`, `operationSeq` and `marks` are ever read back. The rest is for people and monitoring: members, leader
 //! and health are asked anew before anything is decided on them.
 
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::operation::Alarm;
+use crate::record::OperationRecord;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -39,12 +39,13 @@ pub struct EtcdClusterStatus {
     pub target_version: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberStatus>,
-    /// What the operation under way is to reach; changes of the spec wait for its end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed: Option<ObservedTarget>,
     /// What is under way. Written before the act, taken away after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationRecord>,
+    /// The `seq` of the last operation there was; it outlives the record.
+    pub operation_seq: u64,
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    pub marks: Marks,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_backup: Option<LastBackup>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,72 +105,22 @@ pub struct MemberStatus {
     pub last_transition_time: Option<Time>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ObservedTarget {
-    pub size: i32,
-    pub version: String,
-    pub storage: Quantity,
-}
-
-/// Intent, written before the act: after a crash it says what was half done.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OperationRecord {
-    /// Grows by one with every record: whoever holds an older one has lost the right to act.
-    pub seq: i64,
-    #[serde(rename = "type")]
-    pub kind: OperationType,
-    /// How far it is; the words are the planner's.
-    pub step: String,
-    /// The name of the pod it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub member: Option<String>,
-    /// The ID of the member it is about, in hex.
-    #[serde(default, rename = "memberID", skip_serializing_if = "Option::is_none")]
-    pub member_id: Option<String>,
-    /// For a founding: the permit's nonce, and the UIDs of pod and volume it is for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub permit: Option<PermitRecord>,
-    /// The `EtcdOperation` that asked for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested_by: Option<String>,
-    /// How often it was begun again.
-    #[serde(default)]
-    pub attempts: i32,
-    pub started_at: Time,
-    /// When it counts as failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<Time>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OperationType {
-    Bootstrap,
-    Restore,
-    ScaleUp,
-    ScaleDown,
-    ReplaceMember,
-    RecoverQuorum,
-    RollMembers,
-    ResizeStorage,
-    RotateCertificates,
-    Hibernate,
-    WakeUp,
-    Compact,
-    Defragment,
-    DisarmAlarm,
-    MoveLeader,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PermitRecord {
-    #[serde(rename = "podUID")]
-    pub pod_uid: String,
-    #[serde(rename = "pvcUID")]
-    pub pvc_uid: String,
-    pub nonce: String,
+/// When something was done for the last time; a schedule that was missed is known by it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Marks {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compact: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defragment: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Time>,
+    /// When room was last made for an alarm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room: Option<Time>,
+    /// Since when no quorum has been seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quorum_lost: Option<Time>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -179,6 +130,13 @@ pub struct LastBackup {
     pub name: String,
     pub revision: i64,
     pub time: Time,
+}
+
+impl Marks {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// When certificates end: the first of each plane to do so.

@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::DeletionPolicy;
+
 /// The volume that each member has. The names are etcd-io/etcd-operator's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -22,6 +24,8 @@ pub struct StorageSpec {
     /// A volume of its own for the Raft log, whose syncs then wait for nothing else. It can't be added later, or taken away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wal_volume: Option<WalVolume>,
+    /// What becomes of a member's volume when the cluster is made smaller. The others have all that is in it.
+    pub retain_policy: DeletionPolicy,
 }
 
 impl Default for StorageSpec {
@@ -32,6 +36,7 @@ impl Default for StorageSpec {
             storage_class_name: None,
             access_modes: AccessMode::default(),
             wal_volume: None,
+            retain_policy: DeletionPolicy::Delete,
         }
     }
 }
