@@ -37,7 +37,7 @@ struct Shared {
 
 /// Why a checkpoint failed. Either ends the member.
 #[derive(Debug, thiserror::Error)]
-enum CheckpointError {
+pub enum CheckpointError {
     #[error(transparent)]
     Store(#[from] keepstone_store::StoreError),
     #[error("the mark of the checkpoint can't be read: {0}")]
@@ -54,12 +54,19 @@ impl Checkpointer {
     /// # Errors
     /// When the thread can't be started.
     pub fn start(core: Arc<Core>) -> std::io::Result<Self> {
+        let (mut this, worker) = Self::inline(core);
+        let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || worker.run())?;
+        this.thread = Some(thread);
+        Ok(this)
+    }
+
+    /// Without a thread: whoever has the worker takes its steps. [`Checkpointer::flush`] must not be called then.
+    pub fn inline(core: Arc<Core>) -> (Self, Worker) {
         let index = core.durable().log_id.as_ref().map_or(0, |id| id.index());
         let shared =
             Arc::new(Shared { asked: Mutex::default(), changed: Condvar::new(), durable: watch::Sender::new(index) });
-        let worker = Worker { core, shared: shared.clone(), written: 0, last_flush: Instant::now() };
-        let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || worker.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+        let worker = Worker { core, shared: shared.clone(), written: 0, last_flush: Duration::ZERO };
+        (Self { shared, thread: None }, worker)
     }
 
     /// The log index of the last flushed checkpoint, as it moves.
@@ -81,12 +88,11 @@ impl Checkpointer {
 
 impl Drop for Checkpointer {
     fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
         self.flush();
         self.shared.asked.lock().stop = true;
         self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        drop(thread.join());
     }
 }
 
@@ -107,11 +113,12 @@ fn step_back() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 5);
 }
 
-struct Worker {
+/// The one that writes. Times are since its start.
+pub struct Worker {
     core: Arc<Core>,
     shared: Arc<Shared>,
     written: usize,
-    last_flush: Instant,
+    last_flush: Duration,
 }
 
 impl Worker {
@@ -119,6 +126,7 @@ impl Worker {
         step_back();
         let _guard = self.core.guard("checkpointing");
         let _stopped = StopOnDrop(self.shared.clone());
+        let began = Instant::now();
         loop {
             let ticket = {
                 let mut asked = self.shared.asked.lock();
@@ -131,7 +139,7 @@ impl Worker {
                 asked.flush
             };
             let asked_for = ticket > self.shared.asked.lock().flushed;
-            if let Err(error) = self.step(asked_for) {
+            if let Err(error) = self.step(began.elapsed(), asked_for) {
                 self.core.fail(&error.to_string());
                 return;
             }
@@ -140,12 +148,16 @@ impl Worker {
         }
     }
 
-    fn step(&mut self, asked_for: bool) -> Result<(), CheckpointError> {
+    /// Writes, and flushes, what is due at `now`; everything if it was asked for.
+    ///
+    /// # Errors
+    /// The store's or of its mark; the store is then not to be used any more.
+    pub fn step(&mut self, now: Duration, asked_for: bool) -> Result<(), CheckpointError> {
         let dirty = self.core.records.dirty_bytes();
         if dirty >= WRITE_BYTES || self.core.records.total_bytes() >= huge_pages::LARGE_STORE {
             huge_pages::allow();
         }
-        let overdue = self.last_flush.elapsed() >= FLUSH_EVERY;
+        let overdue = now.saturating_sub(self.last_flush) >= FLUSH_EVERY;
         if dirty >= WRITE_BYTES || (dirty > 0 && (overdue || asked_for)) {
             let began = Instant::now();
             self.core.records.checkpoint()?;
@@ -154,8 +166,9 @@ impl Worker {
         }
         if self.written >= FLUSH_BYTES || (self.written > 0 && overdue) || asked_for {
             self.flush()?;
+            self.last_flush = now;
         } else if overdue {
-            self.last_flush = Instant::now();
+            self.last_flush = now;
         }
         Ok(())
     }
@@ -163,7 +176,6 @@ impl Worker {
     fn flush(&mut self) -> Result<(), CheckpointError> {
         let mark = self.core.records.flush()?;
         self.written = 0;
-        self.last_flush = Instant::now();
         if let Some(mark) = mark {
             // Taking it for an earlier one would be safe for the log, but its writer can't be trusted with the next.
             let applied = codec::decode_applied(&mark).map_err(CheckpointError::Mark)?;

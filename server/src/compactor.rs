@@ -59,6 +59,14 @@ impl Compactor {
     /// When the thread can't be started.
     pub fn spawn(core: Arc<Core>, pace: Pace) -> std::io::Result<CompactorThread> {
         let shared = core.compactor.shared.clone();
+        let worker = Worker { inline: false, ..Self::inline(core, pace) };
+        let thread = std::thread::Builder::new().name("compact".to_owned()).spawn(move || worker.run())?;
+        Ok(CompactorThread { shared, thread: Some(thread) })
+    }
+
+    /// Without a thread: whoever has the worker calls [`Worker::step`].
+    pub fn inline(core: Arc<Core>, pace: Pace) -> Worker {
+        let shared = core.compactor.shared.clone();
         {
             let state = core.state.read();
             if state.unfinished_compaction().is_none() {
@@ -67,9 +75,7 @@ impl Compactor {
         }
         // A compaction that the last run of this member did not finish.
         shared.wanted.lock().look = true;
-        let worker = Worker { core, pace, shared: shared.clone() };
-        let thread = std::thread::Builder::new().name("compact".to_owned()).spawn(move || worker.run())?;
-        Ok(CompactorThread { shared, thread: Some(thread) })
+        Worker { core, pace, shared, inline: true }
     }
 
     /// There is, or may be, a new compaction to carry out.
@@ -94,10 +100,13 @@ impl Drop for CompactorThread {
     }
 }
 
-struct Worker {
+/// The one that compacts.
+pub struct Worker {
     core: Arc<Core>,
     pace: Pace,
     shared: Arc<Shared>,
+    /// Never waits.
+    inline: bool,
 }
 
 impl Worker {
@@ -121,8 +130,19 @@ impl Worker {
         }
     }
 
+    /// Carries out as much of a compaction as can be done now, without rests.
+    ///
+    /// # Errors
+    /// The store's, which is then not to be used any more.
+    pub fn step(&self) -> Result<(), keepstone_store::StoreError> {
+        if std::mem::take(&mut self.shared.wanted.lock().look) { self.compact() } else { Ok(()) }
+    }
+
     /// Whether to go on after resting for `rest`.
     fn rest(&self, rest: Duration) -> bool {
+        if self.inline {
+            return true;
+        }
         let mut wanted = self.shared.wanted.lock();
         if !wanted.stop {
             self.shared.changed.wait_for(&mut wanted, rest);
@@ -185,6 +205,10 @@ impl Worker {
             let rest = match done {
                 Some(true) => return Some(floor),
                 Some(false) => self.pace.sleep,
+                None if self.inline => {
+                    self.shared.wanted.lock().look = true;
+                    return None;
+                }
                 None => RETRY_PINNED,
             };
             if !self.rest(rest) {

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::cluster::Leadership;
+use crate::host;
 use crate::lanes::{Lanes, Waiter};
 use crate::peer::{PeerError, Transport, wire};
 use crate::propose::{Answer, Load};
@@ -140,7 +141,7 @@ impl Route {
                 Some(leader) if leader == self.me => return self.log_here(batch, permit).await,
                 Some(leader) => {
                     let (this, batch) = (self.clone(), batch.for_another_leader(&self.lanes));
-                    tokio::spawn(async move {
+                    host::spawn(async move {
                         this.to_leader(leader, batch).await;
                         drop(permit);
                     });

@@ -80,7 +80,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     runtime.block_on(run_here(Arc::new(config)))
 }
 
-fn raft_config(config: &Config) -> anyhow::Result<Arc<openraft::Config>> {
+/// How Raft is timed.
+///
+/// # Errors
+/// When the flags ask for what Raft refuses.
+pub fn raft_config(config: &Config) -> anyhow::Result<Arc<openraft::Config>> {
     let heartbeat = config.heartbeat_interval.as_millis() as u64;
     let election = config.election_timeout.as_millis() as u64;
     let raft = openraft::Config {
@@ -479,7 +483,13 @@ fn first_request_id(identity: Identity) -> u64 {
 }
 
 /// Keeps what headers and metrics show of Raft, and what is known of the leader.
-async fn follow_raft(raft: Raft, core: Arc<Core>, metrics: Arc<Metrics>, leadership: Leadership, config: Arc<Config>) {
+pub async fn follow_raft(
+    raft: Raft,
+    core: Arc<Core>,
+    metrics: Arc<Metrics>,
+    leadership: Leadership,
+    config: Arc<Config>,
+) {
     let mut changes = raft.metrics();
     let mut leader = None;
     loop {

@@ -12,6 +12,8 @@ use keepstone_state::{RecordError, Records, Revision};
 use keepstone_store::RecordStore;
 use tokio::sync::Semaphore;
 
+use crate::host;
+
 /// Reads that may wait for the disk at once, each on a thread of its own. More of them wait their turn.
 const COLD_READS: usize = 16;
 /// More places than this are looked up on a blocking thread, in memory or not: it takes long.
@@ -80,7 +82,7 @@ impl Values {
         let failed = |why: String| RecordError::Failed { at, why };
         let turn = self.cold.clone().acquire_owned().await.map_err(|error| failed(error.to_string()))?;
         let records = self.records.clone();
-        let read = tokio::task::spawn_blocking(move || {
+        let read = host::spawn_blocking(move || {
             // Kept by the read itself: whoever waits for it may go away.
             let _turn = turn;
             read(&records)

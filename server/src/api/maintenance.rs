@@ -27,7 +27,7 @@ use super::pace::{Pace, Unread};
 use crate::cluster::handover;
 use crate::core::Core;
 use crate::export::{Copy, ExportError, Pieces};
-use crate::version;
+use crate::{host, version};
 
 /// Bytes of a piece of a snapshot stream, as etcd cuts it.
 const PIECE_BYTES: usize = 32 << 10;
@@ -218,7 +218,7 @@ async fn blocking<T: Send + 'static>(
     core: &Arc<Core>,
     read: impl FnOnce() -> Result<T, keepstone_store::StoreError> + Send + 'static,
 ) -> Result<T, Status> {
-    match tokio::task::spawn_blocking(read).await {
+    match host::spawn_blocking(read).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(core.fail(&error.to_string())),
         Err(_) => Err(status(&Error::Stopped)),

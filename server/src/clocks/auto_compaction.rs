@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::api::context::Context;
 use crate::config::AutoCompaction;
+use crate::host;
 
 /// How often the mode `revision` compacts.
 const REVISION_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -104,8 +105,8 @@ pub(super) fn start(ctx: &Arc<Context>) {
     let member = Arc::downgrade(ctx);
     match ctx.config.auto_compaction {
         AutoCompaction::Off => {}
-        AutoCompaction::Periodic(period) => drop(tokio::spawn(run_periodic(member, period))),
-        AutoCompaction::Revision(keep) => drop(tokio::spawn(run_by_revision(member, keep))),
+        AutoCompaction::Periodic(period) => drop(host::spawn(run_periodic(member, period))),
+        AutoCompaction::Revision(keep) => drop(host::spawn(run_by_revision(member, keep))),
     }
 }
 

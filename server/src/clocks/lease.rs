@@ -20,6 +20,7 @@ use super::expiry::{Expiry, Known, Renewed, Rules};
 use crate::api::context::Context;
 use crate::api::error::status;
 use crate::config::Config;
+use crate::host;
 use crate::metrics::Metrics;
 
 /// How often ends are looked for.
@@ -81,12 +82,12 @@ struct Inner {
 
 impl LeaseClock {
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        let (origin, term) = (Instant::now(), watch::Sender::new(None));
+        let (origin, term) = (host::now(), watch::Sender::new(None));
         Arc::new(Self { origin, inner: Mutex::default(), term, metrics })
     }
 
     fn now(&self) -> Duration {
-        self.origin.elapsed()
+        host::now().saturating_duration_since(self.origin)
     }
 
     /// What a run of entries changed. Call it under the state's write lock.
@@ -204,8 +205,8 @@ impl LeaseClock {
 
 /// Starts the clock's tasks on the current runtime. They end with the member.
 pub(super) fn start(ctx: &Arc<Context>) {
-    tokio::spawn(follow_leadership(Arc::downgrade(ctx)));
-    tokio::spawn(run(Arc::downgrade(ctx)));
+    host::spawn(follow_leadership(Arc::downgrade(ctx)));
+    host::spawn(run(Arc::downgrade(ctx)));
 }
 
 /// The term that this member leads in, as Raft says now.

@@ -5,6 +5,7 @@ pub mod codec;
 pub mod log_store;
 pub mod network;
 pub mod read_index;
+pub mod runtime;
 pub mod snapshot;
 pub mod state_machine;
 mod tally;

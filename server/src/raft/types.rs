@@ -33,7 +33,7 @@ impl openraft::RaftTypeConfig for TypeConfig {
         = openraft::impls::InlineBatch<T>
     where
         T: Send + 'static;
-    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type AsyncRuntime = super::runtime::Runtime;
     type ErrorSource = openraft::impls::BoxedErrorSource;
 }
 

@@ -30,6 +30,7 @@ use super::ring::{Change, Run, event_of};
 use super::table::ROOM_KEPT;
 use super::watcher::{Owed, Progress, Spec, Turn};
 use crate::core::Core;
+use crate::host;
 
 /// A chunk takes no further response from here on. With a small one on top it fits a frame.
 const CHUNK_BYTES: usize = 15 << 10;
@@ -316,7 +317,7 @@ impl Feeder {
     fn feed_from_store(&mut self, lagging: bool, cx: &mut Context<'_>) -> Result<bool, HistoryError> {
         if lagging && self.reading.is_none() {
             let (core, lagging) = (self.core.clone(), self.watchers.lagging());
-            self.reading = Some(tokio::task::spawn_blocking(move || history::read(&core, lagging)));
+            self.reading = Some(host::spawn_blocking(move || history::read(&core, lagging)));
         }
         let Some(reading) = &mut self.reading else { return Ok(false) };
         let Poll::Ready(read) = Pin::new(reading).poll(cx) else { return Ok(false) };

@@ -37,6 +37,8 @@ pub struct Options {
     pub spare_segments: usize,
     /// Called after each group, on the writer's thread; must not block.
     pub on_sync: Option<Arc<dyn Fn(SyncReport) + Send + Sync>>,
+    /// Inline mode: called when something has begun to wait for a step. The log is locked meanwhile.
+    pub on_queued: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 /// One written group, for metrics.
@@ -61,6 +63,7 @@ impl Default for Options {
             group_bytes: 1 << 20,
             spare_segments: 2,
             on_sync: None,
+            on_queued: None,
         }
     }
 }

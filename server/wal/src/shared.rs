@@ -153,7 +153,13 @@ impl Shared {
             }
             state.queue.push_back(op);
         }
-        if state.eager == before || self.inline {
+        if state.eager == before {
+            return;
+        }
+        if self.inline {
+            if let Some(queued) = &self.options.on_queued {
+                queued();
+            }
             return;
         }
         state.urgent |= urgent;

@@ -7,6 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keepstone_store::Closing;
+
 use super::blocking;
 use super::staging::Staged;
 use crate::core::Core;
@@ -32,14 +34,17 @@ pub fn install(core: &Arc<Core>, mut staged: Staged) -> io::Result<Option<Applie
     let replaced = core.replace(parts.state, parts.records, &staged.applied);
     home.follow(number, &last).map_err(failed)?;
     tracing::info!(index = last.index(), revision = core.revision(), "installed a snapshot");
-    blocking::detach(move || {
-        let (state, records) = replaced;
-        drop(state);
-        let mut closing = records.free();
-        while !closing.try_close() {
-            std::thread::sleep(CLOSE_EVERY);
+    let (mut replaced, mut closing) = (Some(replaced), None);
+    blocking::detach_until(CLOSE_EVERY, move || {
+        if let Some((state, records)) = replaced.take() {
+            drop(state);
+            closing = Some(records.free());
         }
-        home.retire();
+        let closed = closing.as_mut().is_none_or(Closing::try_close);
+        if closed {
+            home.retire();
+        }
+        closed
     });
     Ok(Some(staged.applied.clone()))
 }

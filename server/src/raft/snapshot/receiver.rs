@@ -18,6 +18,7 @@ use super::home::Home;
 use super::staging::{Staging, StagingError};
 use super::wire::{self, Header, Id, Joiner, Malformed, Unit};
 use crate::core::Core;
+use crate::host;
 use crate::raft::codec;
 use crate::raft::state_machine::SnapshotHandle;
 use crate::raft::types::{LogId, Raft, TypeConfig, Vote};
@@ -107,7 +108,7 @@ impl Receiver {
     fn expire_after(self: &Arc<Self>, turn: u64) {
         let receiver = Arc::downgrade(self);
         let mut turns = self.turn.subscribe();
-        tokio::spawn(async move {
+        host::spawn(async move {
             let another = turns.wait_for(|now| *now != turn);
             if tokio::time::timeout(KEEP, another).await.is_ok() {
                 return;
@@ -154,7 +155,7 @@ impl Receiver {
         }
         let this = self.clone();
         // A task of its own: a call that is given up must not leave off in the middle of a step.
-        let receiving = tokio::spawn(async move {
+        let receiving = host::spawn(async move {
             let turn = this.next_turn();
             let vote = this.receive_all(turn, header, last, pieces).await;
             this.expire_after(turn);
