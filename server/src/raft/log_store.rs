@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::codec;
+use super::synced::{Synced, Syncing};
 use super::types::{Entry, LogId, Payload, TypeConfig, Vote};
 
 /// Bytes of requests in decoded entries that are kept for applying.
@@ -27,6 +28,7 @@ const READ_BYTES: usize = 8 << 20;
 pub struct LogStore {
     wal: Arc<Wal>,
     shared: Arc<Mutex<Shared>>,
+    syncing: Syncing,
 }
 
 #[derive(Default)]
@@ -55,7 +57,13 @@ impl LogStore {
         let vote = recovered.vote.as_deref().map(codec::decode_vote).transpose()?;
         let committed = recovered.committed.as_deref().map(codec::decode_log_id).transpose()?;
         let shared = Shared { vote, committed, ..Shared::default() };
-        Ok(Self { wal, shared: Arc::new(Mutex::new(shared)) })
+        let syncing = Syncing::new(wal.last().map_or(0, |last| last.index + 1));
+        Ok(Self { wal, shared: Arc::new(Mutex::new(shared)), syncing })
+    }
+
+    /// How much of the log is on disk.
+    pub fn synced(&self) -> Synced {
+        self.syncing.synced()
     }
 
     /// Runs a WAL call that reports through a callback and waits for that.
@@ -205,13 +213,22 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             shared.keep(entry);
         }
         drop(shared);
-        self.wal.append(records, Box::new(move |result| callback.io_completed(result))).map_err(failed)
+        let pending = self.syncing.appending(records.last().map_or(0, |last| last.index + 1));
+        let done = move |result: io::Result<()>| {
+            pending.ended(result.is_ok());
+            callback.io_completed(result);
+        };
+        self.wal.append(records, Box::new(done)).map_err(failed)
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let keep = last.map(|id| id.index());
-        self.shared.lock().forget_from(keep.map_or(0, |index| index + 1));
-        self.wait(|wal, done| wal.truncate_after(keep, done)).await
+        let next = keep.map_or(0, |index| index + 1);
+        self.shared.lock().forget_from(next);
+        let cut = self.syncing.cutting(next);
+        let result = self.wait(|wal, done| wal.truncate_after(keep, done)).await;
+        cut.ended(result.is_ok());
+        result
     }
 
     async fn purge(&mut self, up_to: LogId) -> Result<(), io::Error> {

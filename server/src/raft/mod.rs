@@ -8,5 +8,6 @@ pub mod read_index;
 pub mod runtime;
 pub mod snapshot;
 pub mod state_machine;
+pub mod synced;
 mod tally;
 pub mod types;

@@ -6,16 +6,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use keepstone_state::{Effects, Foresight, Records, Revision, reads_values};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
+use tokio::time::Instant;
 
 use super::codec::{self, Applied};
 use super::snapshot::{self, Outgoing, Staged, Ticket};
+use super::synced::Synced;
 use super::tally::Tally;
 use super::types::{LogId, Payload, Replies, StoredMembership, TypeConfig};
 use crate::core::Core;
@@ -34,12 +36,14 @@ type Item = EntryResponder<TypeConfig>;
 pub struct StateMachine {
     core: Arc<Core>,
     applied: Applied,
+    synced: Synced,
 }
 
 impl StateMachine {
-    /// `applied` is what the record store's last checkpoint says: the log is replayed from there.
-    pub fn new(core: Arc<Core>, applied: Applied) -> Self {
-        Self { core, applied }
+    /// `applied` is what the record store's last checkpoint says: the log is replayed from there. Nothing is applied
+    /// before it is on this member's own disk.
+    pub fn new(core: Arc<Core>, applied: Applied, synced: Synced) -> Self {
+        Self { core, applied, synced }
     }
 
     /// Proposals are held back while the checkpoint is too far behind. Whatever else brings entries, a replayed log or a
@@ -171,6 +175,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             while run.len() < RUN_ENTRIES {
                 let Some(Some(next)) = entries.next().now_or_never() else { break };
                 run.push(next?);
+            }
+            if let Some((last, _)) = run.last() {
+                self.synced.wait_for(last.index()).await?;
             }
             self.wait_for_checkpoint().await;
             let places = self.foresee(&run);

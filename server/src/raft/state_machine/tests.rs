@@ -20,6 +20,7 @@ use crate::data::Checkpoint;
 use crate::forward::Awaiting;
 use crate::metrics::{self, Metrics};
 use crate::peer::book::Book;
+use crate::raft::synced::Syncing;
 use crate::raft::types::{Entry, Proposal, Request};
 use crate::watch::Hub;
 
@@ -69,7 +70,7 @@ fn machine(store: Arc<dyn Store>) -> (StateMachine, Arc<Core>) {
     let checkpoint = Checkpoint { records, state: State::new(), applied: Applied::default(), rebuilt: false };
     let core = Core::new(identity, checkpoint, Hub::new(1).0, metrics, Awaiting::default(), Book::default());
     let core = Arc::new(core);
-    (StateMachine::new(core.clone(), Applied::default()), core)
+    (StateMachine::new(core.clone(), Applied::default(), Synced::all()), core)
 }
 
 fn entry(index: u64, requests: Vec<InternalRaftRequest>) -> Item {
@@ -156,4 +157,23 @@ async fn a_long_replay_gives_other_tasks_of_its_thread_a_turn() {
     let log = (1..).take_while(unheard).map(|index| Ok(entry(index, vec![write(put("a", "1"))])));
     machine.apply(stream::iter(log)).await.expect("applied");
     assert!(signal.is_finished(), "the replay went on to its end before anything else could run");
+}
+
+#[tokio::test]
+async fn nothing_is_applied_before_it_is_on_this_members_own_disk() {
+    let (machine, core) = machine(Arc::new(MemStore::new()));
+    let syncing = Syncing::new(2);
+    let mut machine = StateMachine { synced: syncing.synced(), ..machine };
+    // A quorum has both of them.
+    let log = [1, 2].map(|index| Ok(entry(index, vec![write(put("a", "1"))])));
+    let mut applying = Box::pin(machine.apply(stream::iter(log)));
+    assert!(applying.as_mut().now_or_never().is_none());
+    assert_eq!(core.revision(), 1);
+    syncing.appending(3).ended(true);
+    applying.await.expect("applied");
+    assert_eq!(core.revision(), 3);
+
+    syncing.appending(4).ended(false);
+    machine.apply(stream::iter([Ok(entry(3, vec![write(put("a", "1"))]))])).await.expect_err("the log has stopped");
+    assert_eq!(core.revision(), 3);
 }
