@@ -155,15 +155,24 @@ impl Batcher {
     }
 
     async fn next_batch(&mut self, carried: &mut Option<Pending>) -> Option<Batch> {
-        let first = match carried.take() {
-            Some(pending) => pending,
-            None => self.rx.recv().await?,
+        let first = loop {
+            let pending = match carried.take() {
+                Some(pending) => pending,
+                None => self.rx.recv().await?,
+            };
+            // Whoever gave up before the request was sent would be surprised by what it does now.
+            if !pending.waiter.is_gone() {
+                break pending;
+            }
         };
         let mut bytes = first.request.encoded.len();
         let mut requests = vec![first.request];
         let mut waiters = vec![(first.waiter, first.load)];
         while requests.len() < BATCH_REQUESTS {
             let Ok(next) = self.rx.try_recv() else { break };
+            if next.waiter.is_gone() {
+                continue;
+            }
             bytes += next.request.encoded.len();
             if bytes > BATCH_BYTES {
                 *carried = Some(next);
@@ -173,5 +182,35 @@ impl Batcher {
             waiters.push((next.waiter, next.load));
         }
         Some(Batch { requests: requests.into(), waiters })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use keepstone_proto::etcdserverpb::PutRequest;
+    use keepstone_state::MemberId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_whose_caller_gave_up_before_it_was_sent_is_not_sent() {
+        let leadership = Leadership::new(MemberId(1), Duration::from_secs(1));
+        let (proposer, mut batcher) = Proposer::new(1, Duration::from_secs(5), 1 << 20, leadership);
+        let put = |key: &'static str| {
+            let put = Some(PutRequest { key: key.into(), ..Default::default() });
+            Box::pin(proposer.propose(InternalRaftRequest { put, ..Default::default() }))
+        };
+        let mut writes = ["gone", "a", "gone too", "b"].map(put);
+        for write in &mut writes {
+            assert!(write.as_mut().now_or_never().is_none());
+        }
+        let [gone, a, gone_too, b] = writes;
+        drop((gone, gone_too));
+        let batch = batcher.next_batch(&mut None).await.expect("two are left");
+        let key = |request: &Request| request.decoded.put.as_ref().map(|put| put.key.clone());
+        let keys: Vec<_> = batch.requests.iter().filter_map(key).collect();
+        assert_eq!(keys, ["a", "b"]);
+        drop((a, b));
     }
 }
