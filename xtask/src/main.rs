@@ -18,6 +18,7 @@ mod place;
 mod prove;
 mod responder;
 mod run;
+mod sim;
 mod test;
 
 use std::path::PathBuf;
@@ -51,6 +52,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run the simulator: `sim many --count 1000`, `sim one SEED --log`, `sim --help`.
+    Sim {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build the static binary, target/dist/keepstone.
     Dist,
     /// Write the CRDs in crds/ and in the chart, and docs/api.md, from the operator's API.
@@ -78,6 +84,7 @@ fn carry_out(task: Task) -> Result<bool> {
         Task::Prove { parts } => prove::run(&Place::find()?, &parts),
         Task::Cluster(args) => local::run(&Place::find()?, &args),
         Task::Bench { args } => bench::run(&Place::find()?, &args).map(|()| true),
+        Task::Sim { args } => sim::run(&Place::find()?, &args).map(|()| true),
         Task::Dist => dist::run(&Place::find()?).map(|()| true),
         Task::Crds => crds::write(&Place::find()?).map(|()| true),
         Task::Isolated { binary, dir } => isolated::inside(&binary, &dir).map(|()| true),

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::part::{self, Job, Need, Part};
 use crate::place::Place;
-use crate::{build, cluster, go, run};
+use crate::{build, cluster, go, run, sim};
 
 const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 const DENY_VERSION: &str = "0.20.2";
@@ -16,6 +16,7 @@ const PARTS: &[Part] = &[
     Part { makes: Some(Need::Dev), ..part("build", "everything, unoptimized", &[], build::dev) },
     Part { makes: Some(Need::Tools), ..part("tools", "etcd, its tools and its tests", &[], go::tools) },
     Part { makes: Some(Need::Release), ..part("release", "the static binary", &[], release) },
+    part("sim", "2,000 simulated clusters", &[Need::Dev], sim::seeds_long),
     part("kills", "200 times SIGKILL under load", &[Need::Dev], cluster::kills_long),
     part("power-loss", "100 disks as a loss of power may leave them", &[Need::Dev], cluster::power_loss_long),
     part("faults", "full, failing and foreign disks", &[Need::Dev], cluster::faults),

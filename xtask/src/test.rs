@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::part::{self, Job, Need, Part};
 use crate::place::Place;
-use crate::{build, cluster, crds, go, isolated, run};
+use crate::{build, cluster, crds, go, isolated, run, sim};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -48,6 +48,7 @@ const PARTS: &[Part] = &[
     part("tls", "certificates, and their files changing", 5, &[Need::Dev, Need::Tools], go::tls),
     part("moving", "in from etcd and out again", 4, &[Need::Dev, Need::Tools], go::moving),
     part("common", "etcd's own tests/common", 12, &[Need::Dev, Need::Tools], go::common),
+    part("sim", "simulated clusters, four minutes of seeds", 8, &[Need::Dev], sim::seeds),
     part("kills", "SIGKILL under load", 4, &[Need::Dev], cluster::kills),
     part("power-loss", "unsynced writes lost or torn", 4, &[Need::Dev], cluster::power_loss),
     part("faults", "full, failing and foreign disks", 4, &[Need::Dev], cluster::faults),

@@ -1,0 +1,89 @@
+//! What a seed stands for: how large the cluster is, how long it runs, how rough it gets, and what was broken on purpose.
+
+use std::time::Duration;
+
+use crate::dice::Dice;
+
+/// Something broken on purpose, to see whether the checks find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fault {
+    /// Writes are acknowledged before they are synced.
+    AckBeforeSync,
+    /// Entries are applied, and checkpointed, before they are in the member's own log.
+    ApplyBeforeSync,
+    /// Reads are answered without asking who leads.
+    UncheckedReads,
+    /// A vote is not on disk when it is given.
+    ForgottenVotes,
+    /// One member applies nothing for some entries.
+    SkippedEntries,
+    /// A proposal whose answer is late is sent a second time.
+    RepeatedProposals,
+    /// An event now and then is left out of a watch.
+    DroppedEvents,
+    /// A revision's events reach a watch in two parts.
+    SplitRevisions,
+    /// Clocks gain more than leases are prepared for.
+    FastClocks,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub members: u64,
+    /// How long clients and faults go on, in simulated time.
+    pub length: Duration,
+    pub clients: u64,
+    pub watchers: u64,
+    pub keys: u64,
+    /// Mean milliseconds between two faults.
+    pub calm: u64,
+    /// Times of a hundred that a task queues again.
+    pub shuffle: u64,
+    /// Microseconds a second that a clock is wrong by at most.
+    pub skew: i64,
+    pub segment_bytes: u64,
+    /// Of a hundred calls so many grant a lease.
+    pub leases: u64,
+    pub fault: Option<Fault>,
+    /// Nobody looks at what clients can't see.
+    pub blind: bool,
+}
+
+impl Plan {
+    /// What `seed` stands for.
+    pub fn new(seed: u64, members: Option<u64>, fault: Option<Fault>, blind: bool) -> Self {
+        let mut dice = Dice::new(seed);
+        let usual = *dice.pick(&[1, 3, 3, 3, 5]);
+        let plan = Self {
+            seed,
+            members: members.unwrap_or(usual),
+            length: dice.millis(15_000..40_000),
+            clients: dice.within(2..9),
+            watchers: dice.within(2..6),
+            keys: dice.within(3..30),
+            calm: dice.within(300..3000),
+            shuffle: *dice.pick(&[0, 2, 10, 30]),
+            skew: *dice.pick(&[0, 1000, 50_000, 200_000]),
+            segment_bytes: *dice.pick(&[64 << 10, 256 << 10, 1 << 20]),
+            leases: 2,
+            fault,
+            blind,
+        };
+        plan.fit()
+    }
+
+    /// A planted fault gets the circumstances that it needs to show.
+    fn fit(self) -> Self {
+        let Some(fault) = self.fault else { return self };
+        let members = if fault == Fault::AckBeforeSync { self.members } else { self.members.max(3) };
+        let leases = if fault == Fault::FastClocks { 10 } else { self.leases };
+        Self { members, leases, calm: self.calm.min(700), ..self }
+    }
+
+    /// The dice of the run itself.
+    pub fn dice(&self) -> Dice {
+        Dice::new(self.seed ^ 0x5eed_d1ce)
+    }
+}

@@ -1,0 +1,45 @@
+//! The simulator's part: whole clusters in one deterministic process. See tests/sim.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::part::Job;
+use crate::place::Place;
+use crate::{build, run};
+
+const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn simulator(job: &Job, args: &[&str]) -> Result<()> {
+    run::to_end(Command::new(job.place.dev("keepstone-sim")).args(args), job.deadline)
+}
+
+/// That a seed names a run, then four minutes of seeds.
+///
+/// # Errors
+/// The seed that broke a promise.
+pub fn seeds(job: &Job) -> Result<()> {
+    simulator(job, &["twice", "--count", "20"])?;
+    simulator(job, &["many", "--seconds", "240", "--at-least", "200"])
+}
+
+/// 2,000 seeds. Goes on where it was interrupted, with the same build.
+///
+/// # Errors
+/// The seed that broke a promise.
+pub fn seeds_long(job: &Job) -> Result<()> {
+    let progress = job.place.dev("keepstone-sim.progress");
+    let progress = progress.to_string_lossy();
+    simulator(job, &["many", "--count", "2000", "--at-least", "2000", "--progress", &progress])
+}
+
+/// As many seeds as one likes, or one with all that happens in it.
+///
+/// # Errors
+/// The seed that broke a promise.
+pub fn run(place: &Place, args: &[String]) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    run::to_end(build::cargo(place).args(["build", "-p", "keepstone-sim"]), deadline)?;
+    run::to_end(Command::new(place.dev("keepstone-sim")).args(args), deadline)
+}
