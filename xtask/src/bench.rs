@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 pub fn run(place: &Place, args: &[String]) -> Result<()> {
     let deadline = Instant::now() + LIMIT;
     build::release(place, deadline)?;
-    go::tools(&Job { place, deadline, quick: false })?;
+    go::tools(&Job { place, deadline, quick: false, args: &[] })?;
     let (kind, rest) = match args {
         [first, rest @ ..] if first == "compare" || first == "memory" => (first.as_str(), rest),
         rest => ("compare", rest),

@@ -1,6 +1,7 @@
 //! `cargo xtask …`: the tests, the long proofs, the comparison with etcd and the binary to ship.
 //!
-//! It only starts programs and judges how they end. It installs nothing outside the target directory.
+//! It only starts programs and judges how they end. It installs nothing outside the target directory, but for iproute2
+//! where a part needs it and it is missing.
 
 mod bench;
 mod build;
@@ -44,6 +45,9 @@ enum Task {
     Prove {
         /// Names from the list.
         parts: Vec<String>,
+        /// Arguments for the parts with real processes, as `--seed 7`.
+        #[arg(last = true)]
+        args: Vec<String>,
     },
     /// Start a few members on this machine, say who leads, and stop them with Ctrl-C.
     Cluster(local::Args),
@@ -81,7 +85,7 @@ fn main() -> ExitCode {
 fn carry_out(task: Task) -> Result<bool> {
     match task {
         Task::Test(args) => test::run(&Place::find()?, &args),
-        Task::Prove { parts } => prove::run(&Place::find()?, &parts),
+        Task::Prove { parts, args } => prove::run(&Place::find()?, &parts, &args),
         Task::Cluster(args) => local::run(&Place::find()?, &args),
         Task::Bench { args } => bench::run(&Place::find()?, &args).map(|()| true),
         Task::Sim { args } => sim::run(&Place::find()?, &args).map(|()| true),

@@ -13,6 +13,8 @@ pub struct Job<'a> {
     pub deadline: Instant,
     /// Whether a short look is enough.
     pub quick: bool,
+    /// More arguments for the part's program, where it takes any.
+    pub args: &'a [String],
 }
 
 /// What a part needs to be built. Each is a part itself, which others wait for.
@@ -60,7 +62,7 @@ enum Outcome {
 }
 
 /// Runs parts one after the other, at most `limit` in all, and prints the table. Whether all passed.
-pub fn run_all(place: &Place, parts: &[&Part], quick: bool, limit: Duration) -> bool {
+pub fn run_all(place: &Place, parts: &[&Part], quick: bool, args: &[String], limit: Duration) -> bool {
     let end = Instant::now() + limit;
     let mut outcomes: Vec<(&str, Outcome)> = Vec::new();
     let mut broken = false;
@@ -70,7 +72,7 @@ pub fn run_all(place: &Place, parts: &[&Part], quick: bool, limit: Duration) -> 
         } else if Instant::now() >= end {
             Outcome::NotRun("no time left")
         } else {
-            run_one(place, part, quick, end)
+            run_one(place, part, quick, args, end)
         };
         broken |= part.makes.is_some() && !matches!(outcome, Outcome::Passed(_));
         outcomes.push((part.name, outcome));
@@ -78,11 +80,11 @@ pub fn run_all(place: &Place, parts: &[&Part], quick: bool, limit: Duration) -> 
     summary(&outcomes)
 }
 
-fn run_one(place: &Place, part: &Part, quick: bool, end: Instant) -> Outcome {
+fn run_one(place: &Place, part: &Part, quick: bool, args: &[String], end: Instant) -> Outcome {
     println!("\n=== {}: {}", part.name, part.about);
     let began = Instant::now();
     let deadline = end.min(began + Duration::from_secs(part.minutes * 60));
-    let result = (part.run)(&Job { place, deadline, quick });
+    let result = (part.run)(&Job { place, deadline, quick, args });
     let took = began.elapsed();
     match result {
         Ok(()) => {

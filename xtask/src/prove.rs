@@ -20,6 +20,8 @@ const PARTS: &[Part] = &[
     part("kills", "200 times SIGKILL under load", &[Need::Dev], cluster::kills_long),
     part("power-loss", "100 disks as a loss of power may leave them", &[Need::Dev], cluster::power_loss_long),
     part("faults", "full, failing and foreign disks", &[Need::Dev], cluster::faults),
+    part("cluster-faults", "clusters killed, paused, cut apart: 30 minutes", &[Need::Dev], cluster::groups_long),
+    part("failover", "50 killed leaders beside etcd's", &[Need::Dev, Need::Tools, Need::Release], cluster::failover),
     part("differential", "100 random histories equal to etcd's", &[Need::Dev, Need::Tools], go::differential_long),
     part("lease-checkpoint-kept", "lease time over a restart", &[Need::Dev, Need::Tools], go::lease_checkpoint),
     part("checkperf", "etcdctl check perf, all loads", &[Need::Release, Need::Tools], go::check_perf),
@@ -37,14 +39,14 @@ const fn part(name: &'static str, about: &'static str, needs: &'static [Need], r
 ///
 /// # Errors
 /// A name that no part has.
-pub fn run(place: &Place, names: &[String]) -> Result<bool> {
+pub fn run(place: &Place, names: &[String], args: &[String]) -> Result<bool> {
     if names.is_empty() {
         for part in PARTS.iter().filter(|part| part.makes.is_none()) {
             println!("{:<24} {}", part.name, part.about);
         }
         return Ok(true);
     }
-    Ok(part::run_all(place, &part::chosen(PARTS, names)?, false, LIMIT))
+    Ok(part::run_all(place, &part::chosen(PARTS, names)?, false, args, LIMIT))
 }
 
 fn release(job: &Job) -> Result<()> {

@@ -52,6 +52,7 @@ const PARTS: &[Part] = &[
     part("kills", "SIGKILL under load", 4, &[Need::Dev], cluster::kills),
     part("power-loss", "unsynced writes lost or torn", 4, &[Need::Dev], cluster::power_loss),
     part("faults", "full, failing and foreign disks", 4, &[Need::Dev], cluster::faults),
+    part("cluster-faults", "clusters killed, paused, cut apart", 8, &[Need::Dev], cluster::groups),
     part("kube", "a kube-apiserver on a member that is killed; charts in it", 20, &[Need::Dev], go::kube),
     Part {
         makes: Some(Need::Release),
@@ -79,7 +80,7 @@ pub fn run(place: &Place, args: &Args) -> Result<bool> {
     if args.quick && args.parts.is_empty() {
         parts.retain(|part| part.quick);
     }
-    Ok(part::run_all(place, &parts, args.quick, Duration::from_secs(args.minutes * 60)))
+    Ok(part::run_all(place, &parts, args.quick, &[], Duration::from_secs(args.minutes * 60)))
 }
 
 fn fmt(job: &Job) -> Result<()> {

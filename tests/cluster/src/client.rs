@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use keepstone_proto::etcdserverpb::{
     CompactionRequest, DefragmentRequest, HashKvRequest, HashKvResponse, LeaseTimeToLiveRequest,
     LeaseTimeToLiveResponse, PutRequest, RangeRequest, RangeResponse, SnapshotRequest, StatusRequest, StatusResponse,
-    kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient, watch_client::WatchClient,
+    cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
+    maintenance_client::MaintenanceClient, watch_client::WatchClient,
 };
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
@@ -24,17 +25,26 @@ pub struct Client {
     pub lease: LeaseClient<Channel>,
     pub watch: WatchClient<Channel>,
     pub maintenance: MaintenanceClient<Channel>,
+    pub cluster: ClusterClient<Channel>,
 }
 
 impl Client {
     /// # Errors
     /// When nobody listens.
     pub async fn connect(url: &str) -> Result<Self> {
-        let channel = Endpoint::from_shared(url.to_owned())?.connect_timeout(Duration::from_secs(5)).connect().await?;
+        Self::connect_within(url, Duration::from_secs(5)).await
+    }
+
+    /// # Errors
+    /// When nobody listens, or answers in time.
+    pub async fn connect_within(url: &str, patience: Duration) -> Result<Self> {
+        let endpoint = Endpoint::from_shared(url.to_owned())?.connect_timeout(patience);
+        let channel = tokio::time::timeout(patience, endpoint.connect()).await??;
         Ok(Self {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             lease: LeaseClient::new(channel.clone()),
             watch: WatchClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
+            cluster: ClusterClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel).max_decoding_message_size(MAX_ANSWER),
         })
     }

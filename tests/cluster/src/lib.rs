@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod faults;
+pub mod group;
 pub mod history;
 pub mod kills;
 pub mod ledger;

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -69,7 +70,13 @@ pub fn free_port() -> Result<u16> {
 /// How a member is started. Ports stay the same over its restarts.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    pub name: String,
     pub data_dir: PathBuf,
+    /// The address that it has, and the network namespace (a file) where it has it; none for the starter's own.
+    pub address: Ipv4Addr,
+    pub network: Option<PathBuf>,
+    /// How it finds its cluster; empty where it founds one alone.
+    pub cluster: Vec<String>,
     pub client_port: u16,
     pub peer_port: u16,
     pub args: Vec<String>,
@@ -89,29 +96,57 @@ impl Setup {
     /// When no port is free.
     pub fn new(data_dir: &Path, log: &Path) -> Result<Self> {
         let (client_port, peer_port) = (free_port()?, free_port()?);
-        let (data_dir, log) = (data_dir.to_owned(), log.to_owned());
-        Ok(Self { data_dir, client_port, peer_port, args: Vec::new(), env: Vec::new(), log, uid: None, program: None })
+        Ok(Self::at(Ipv4Addr::LOCALHOST, client_port, peer_port, data_dir, log))
+    }
+
+    /// A member that listens where it is told.
+    pub fn at(address: Ipv4Addr, client_port: u16, peer_port: u16, data_dir: &Path, log: &Path) -> Self {
+        Self {
+            name: "m".to_owned(),
+            data_dir: data_dir.to_owned(),
+            address,
+            network: None,
+            cluster: Vec::new(),
+            client_port,
+            peer_port,
+            args: Vec::new(),
+            env: Vec::new(),
+            log: log.to_owned(),
+            uid: None,
+            program: None,
+        }
     }
 
     /// Where clients reach it.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        format!("http://{}:{}", self.address, self.client_port)
+    }
+
+    /// Where other members reach it.
+    pub fn peer_url(&self) -> String {
+        format!("http://{}:{}", self.address, self.peer_port)
     }
 
     fn command(&self) -> Result<Command> {
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let peer = self.peer_url();
         let client = self.url();
         let mut command = Command::new(self.program.clone().map_or_else(binary, Ok)?);
-        command.args(["--name", "m", "--data-dir"]).arg(&self.data_dir);
+        command.args(["--name", &self.name, "--data-dir"]).arg(&self.data_dir);
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-        command.args(["--initial-cluster", &format!("m={peer}")]).args(&self.args);
+        if self.cluster.is_empty() {
+            command.args(["--initial-cluster", &format!("{}={peer}", self.name)]);
+        }
+        command.args(&self.cluster).args(&self.args);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let log = File::options().create(true).append(true).open(&self.log)?;
         // A member that refuses says so in a line, and failures here quote it.
         command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         if let Some(uid) = self.uid {
             std::os::unix::process::CommandExt::uid(&mut command, uid);
+        }
+        if let Some(network) = &self.network {
+            enter(&mut command, File::open(network)?);
         }
         die_with_us(&mut command);
         Ok(command)
@@ -128,6 +163,20 @@ fn die_with_us(command: &mut Command) {
                 Ok(())
             } else {
                 Err(std::io::Error::last_os_error())
+            }
+        });
+    }
+}
+
+/// Starts it in another network namespace.
+#[allow(unsafe_code)]
+fn enter(command: &mut Command, network: File) {
+    // SAFETY: setns may be called between fork and exec, and the file is open until then.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(command, move || {
+            match libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
             }
         });
     }
@@ -242,13 +291,29 @@ impl Member {
         Ok(())
     }
 
+    /// SIGTERM; see [`Self::stop`].
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn terminate(&mut self) -> Result<()> {
+        self.signal(libc::SIGTERM)
+    }
+
+    /// SIGSTOP, or SIGCONT.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn pause(&mut self, paused: bool) -> Result<()> {
+        self.signal(if paused { libc::SIGSTOP } else { libc::SIGCONT })
+    }
+
     #[allow(unsafe_code)]
-    fn terminate(&mut self) -> Result<()> {
+    fn signal(&mut self, number: libc::c_int) -> Result<()> {
         if self.poll()?.is_none() {
             // SAFETY: the process is our child and has not been waited for, so that its ID is its own.
-            let done = unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
+            let done = unsafe { libc::kill(self.child.id() as i32, number) };
             if done != 0 {
-                return Err(std::io::Error::last_os_error()).context("SIGTERM");
+                return Err(std::io::Error::last_os_error()).with_context(|| format!("signal {number}"));
             }
         }
         Ok(())
