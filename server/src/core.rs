@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use keepstone_proto::etcdserverpb::ResponseHeader;
+use keepstone_proto::etcdserverpb::{AlarmMember, AlarmType, ResponseHeader};
 use keepstone_state::{Effects, MemberId, Revision, State};
 use keepstone_store::{RecordStore, Replaced};
 use parking_lot::{Mutex, RwLock};
@@ -57,6 +57,8 @@ pub struct Core {
     members: watch::Sender<u64>,
     /// Whether the table has this member as a learner.
     learner: AtomicBool,
+    /// Whether this member's data is known to differ from the others'.
+    fenced: AtomicBool,
     /// Who is in Raft's membership, as far as it is applied.
     in_raft: RwLock<BTreeSet<u64>>,
     /// What members that lag are being sent.
@@ -84,6 +86,7 @@ impl Core {
         let Checkpoint { records, state, applied: durable, .. } = checkpoint;
         book.update(state.members().iter());
         let learner = state.members().get(identity.member_id).is_some_and(|member| member.is_learner);
+        let fenced = is_fenced(&state, identity.member_id);
         let in_raft = nodes(&durable);
         let index = durable.log_id.as_ref().map_or(0, |id| id.index());
         Self {
@@ -100,6 +103,7 @@ impl Core {
             book,
             members: watch::Sender::new(0),
             learner: AtomicBool::new(learner),
+            fenced: AtomicBool::new(fenced),
             in_raft: RwLock::new(in_raft),
             outgoing: Outgoing::default(),
             mark: Mutex::new(codec::encode_applied(&durable)),
@@ -120,6 +124,9 @@ impl Core {
         if effects.members {
             self.members_are(state);
         }
+        if effects.alarms {
+            self.fenced.store(is_fenced(state, self.identity.member_id), Ordering::Relaxed);
+        }
         let mark = codec::encode_applied(applied);
         self.records.append(effects.records, effects.tables, mark.clone());
         *self.mark.lock() = mark;
@@ -133,6 +140,7 @@ impl Core {
         self.book.update(state.members().iter());
         let learner = state.members().get(self.identity.member_id).is_some_and(|member| member.is_learner);
         self.learner.store(learner, Ordering::Relaxed);
+        self.fenced.store(is_fenced(state, self.identity.member_id), Ordering::Relaxed);
         self.members.send_modify(|changes| *changes += 1);
     }
 
@@ -150,6 +158,11 @@ impl Core {
     /// Whether the cluster has this member as a learner.
     pub fn is_learner(&self) -> bool {
         self.learner.load(Ordering::Relaxed)
+    }
+
+    /// Whether the cluster has others to read from, and found this member's data to differ from theirs.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Relaxed)
     }
 
     /// Changes whenever the member table or Raft's membership does.
@@ -285,6 +298,11 @@ impl Core {
             *durable = applied;
         }
     }
+}
+
+fn is_fenced(state: &State, me: MemberId) -> bool {
+    let alarm = AlarmMember { member_id: me.0, alarm: AlarmType::Corrupt as i32 };
+    state.alarms().list(alarm.alarm).contains(&alarm) && state.members().iter().count() > 1
 }
 
 fn nodes(applied: &Applied) -> BTreeSet<u64> {

@@ -11,6 +11,7 @@ pub mod data;
 pub mod doors;
 pub mod export;
 pub mod forward;
+pub mod hash;
 pub mod host;
 pub mod huge_pages;
 pub mod lanes;

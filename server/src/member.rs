@@ -297,6 +297,9 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
             if rebuilt {
                 report_corrupt(&ctx).await?;
             }
+            if config.features.initial_corrupt_check {
+                clocks::corruption::initial(&ctx).await?;
+            }
             clocks::start(&ctx);
             let mut doors = services::doors(&ctx);
             doors.metrics.http = doors.metrics.http.merge(card);

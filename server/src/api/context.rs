@@ -79,6 +79,14 @@ impl Context {
         if self.core.is_learner() { Err(status(&Error::NotSupportedForLearner)) } else { Ok(()) }
     }
 
+    /// What may be wrong is not read: the others have it right.
+    ///
+    /// # Errors
+    /// This member's data is known to differ from the others'.
+    pub fn check_fence(&self) -> Result<(), Status> {
+        if self.core.is_fenced() { Err(status(&Error::Corrupt)) } else { Ok(()) }
+    }
+
     /// Fills the IDs and the term into a header; a revision of 0 becomes the store's.
     pub fn header(&self, revision: i64) -> ResponseHeader {
         self.core.header(if revision == 0 { self.core.revision() } else { revision })

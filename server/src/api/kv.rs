@@ -42,6 +42,7 @@ impl KvService {
 
     pub async fn range(&self, request: RangeRequest) -> Result<Answered, Status> {
         check::check_range(&request).map_err(|error| status(&error))?;
+        self.ctx.check_fence()?;
         if !request.serializable {
             self.ctx.linearizable().await?;
         }
@@ -94,6 +95,7 @@ impl KvService {
     }
 
     async fn read_txn(&self, txn: &TxnRequest) -> Result<TxnResponse, Status> {
+        self.ctx.check_fence()?;
         if !is_serializable(txn) {
             self.ctx.linearizable().await?;
         }

@@ -1,6 +1,5 @@
 //! The Maintenance service: status, alarms, hashes, snapshots.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use keepstone_proto::etcdserverpb::alarm_request::AlarmAction;
@@ -13,7 +12,7 @@ use keepstone_proto::etcdserverpb::{
 };
 use keepstone_proto::membershippb::DowngradeInfoSetRequest;
 use keepstone_snapshot::etcd::Trailer;
-use keepstone_state::{Error, HashKv, HashPlan, MemberId, Reply, Revision};
+use keepstone_state::{Error, MemberId, Reply};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -27,6 +26,7 @@ use super::pace::{Pace, Unread};
 use crate::cluster::handover;
 use crate::core::Core;
 use crate::export::{Copy, ExportError, Pieces};
+use crate::hash::{self, Hashed};
 use crate::{host, version};
 
 /// Bytes of a piece of a snapshot stream, as etcd cuts it.
@@ -131,14 +131,13 @@ impl Maintenance for MaintenanceService {
 
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
         let revision = request.into_inner().revision;
-        let core = self.ctx.core.clone();
         let began = std::time::Instant::now();
         let _permit = self.ctx.bulk.acquire().await.map_err(|_| status(&Error::Stopped))?;
-        let mut response =
-            blocking(&self.ctx.core, move || hash_kv(&core, revision)).await?.map_err(|error| status(&error))?;
+        let hashed = hash::of(&self.ctx.core, revision).await.map_err(|error| status(&error))?;
         self.ctx.core.metrics.mvcc.hash_rev.observe(began.elapsed().as_secs_f64());
-        response.header = Some(self.ctx.header(0));
-        Ok(Response::new(response))
+        let Hashed { hash, revision: hash_revision, compact_revision } = hashed;
+        let header = Some(self.ctx.header(0));
+        Ok(Response::new(HashKvResponse { header, hash, compact_revision, hash_revision }))
     }
 
     type SnapshotStream = ReceiverStream<Result<SnapshotResponse, Status>>;
@@ -225,35 +224,6 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The hash of the keys that a plan covers. The caller holds a pin at the plan's floor.
-fn scan_hash(core: &Core, plan: HashPlan) -> Result<u32, keepstone_store::StoreError> {
-    let mut hash = HashKv::new(plan);
-    core.records.scan(Revision::default(), Revision::new(plan.revision, i64::MAX), &mut |record| {
-        hash.record(record, |record| core.state.read().keeps(record.kv.key(), record.at, plan.keep_at));
-        ControlFlow::Continue(())
-    })?;
-    Ok(hash.finish())
-}
-
-fn hash_kv(core: &Core, revision: i64) -> Result<Result<HashKvResponse, Error>, keepstone_store::StoreError> {
-    loop {
-        let epoch = core.epoch();
-        let (plan, _pin) = {
-            let state = core.state.read();
-            match state.hash_plan(revision) {
-                Ok(plan) => (plan, core.pins.pin(plan.floor)),
-                Err(error) => return Ok(Err(error)),
-            }
-        };
-        let hash = scan_hash(core, plan)?;
-        // Of a state that a snapshot replaced meanwhile, the history may have been gone in the middle.
-        if core.epoch() == epoch {
-            let (compact_revision, hash_revision) = (plan.floor, plan.revision);
-            return Ok(Ok(HashKvResponse { header: None, hash, compact_revision, hash_revision }));
-        }
-    }
-}
-
 /// A hash over everything a member keeps: the key space and the small tables that are the same on every member.
 fn whole_hash(core: &Core) -> Result<u32, keepstone_store::StoreError> {
     let epoch = core.epoch();
@@ -267,7 +237,7 @@ fn whole_hash(core: &Core) -> Result<u32, keepstone_store::StoreError> {
         let plan = state.hash_plan(0).expect("the current revision can be hashed");
         (tables, plan, core.pins.pin(plan.floor))
     };
-    let hash = scan_hash(core, plan)?;
+    let hash = hash::scan(core, plan)?;
     if core.epoch() != epoch {
         return whole_hash(core);
     }

@@ -28,7 +28,7 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &["SetMemberLocalAddr", "TxnModeWrite
 /// The gates that mean something here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Features {
-    /// Compare the members' compaction hashes now and then.
+    /// Compare the members' compaction hashes: done in any case.
     pub compact_hash_check: bool,
     /// Compare data with the peers before serving.
     pub initial_corrupt_check: bool,

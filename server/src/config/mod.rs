@@ -111,7 +111,7 @@ pub struct Config {
     pub warning_unary_request_duration: Duration,
 
     pub features: Features,
-    /// Above zero; acts with [`Features::compact_hash_check`].
+    /// Above zero.
     pub compact_hash_check_time: Duration,
     /// `None` for never.
     pub corrupt_check_time: Option<Duration>,

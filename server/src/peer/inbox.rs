@@ -117,7 +117,7 @@ async fn answer(ctx: &Context, message: peer_message::Kind) -> Result<peer_answe
             let state = ctx.snapshots.progress(&asked.id).await.map_err(text)?;
             A::SnapshotProgress(SnapshotProgressAnswer { state })
         }
-        M::HashAt(_) => return Err("this version does not answer that".to_owned()),
+        M::HashAt(asked) => A::HashAt(crate::clocks::corruption::answer(ctx, asked).await),
     })
 }
 

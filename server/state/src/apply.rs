@@ -221,6 +221,7 @@ impl State {
     }
 
     fn alarm(&mut self, request: &AlarmRequest, effects: &mut Effects) -> Reply {
+        effects.alarms |= request.action != AlarmAction::Get as i32;
         let alarm = keepstone_proto::etcdserverpb::AlarmMember { member_id: request.member_id, alarm: request.alarm };
         let none = request.alarm == AlarmType::None as i32;
         let alarms = match AlarmAction::try_from(request.action) {

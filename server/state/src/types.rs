@@ -77,6 +77,8 @@ pub struct Effects {
     pub leases: Vec<LeaseChange>,
     /// Whether the member table, or anything else that is kept with it, changed.
     pub members: bool,
+    /// Whether an alarm was raised or lowered.
+    pub alarms: bool,
 }
 
 /// What became of a lease.
