@@ -54,7 +54,7 @@ pub enum Act {
     OpenClientService {
         open: bool,
     },
-    /// Creates the StatefulSet, or changes its template.
+    /// Creates the StatefulSet, or changes the template of one that has just as many replicas.
     ApplyWorkload {
         replicas: u32,
         template: Template,
@@ -196,7 +196,8 @@ pub enum Outcome {
 }
 
 impl Act {
-    /// Whether it takes something away that the act before it cannot bring back.
+    /// Whether it takes something away that the act before it cannot bring back. Who carries it out looks again without
+    /// a cache first, plans again, and goes on only if it is the same act; the object's resource version goes with it.
     pub fn destroys(&self) -> bool {
         matches!(
             self,

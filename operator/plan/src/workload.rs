@@ -23,8 +23,8 @@ pub(crate) fn places(v: &View) -> u32 {
     }
     // One that is leaving counts until its claim is gone: a pod too many is refused by its own server, one too few is a
     // member taken down.
-    let kept = v.claims.iter().filter(|(_, c)| c.owner == v.o.cluster.uid && c.left.is_none() && !c.terminating);
-    kept.map(|(n, _)| n.next().0).max().unwrap_or(0)
+    let kept = v.claims.iter().filter(|(_, c)| c.owner == v.o.cluster.uid && c.left.is_none()).map(|(n, _)| n);
+    kept.chain(v.o.answers.keys()).map(|n| n.next().0).max().unwrap_or(0)
 }
 
 fn asleep(v: &View) -> bool {

@@ -194,7 +194,8 @@ impl World {
     fn voter_from(&self, n: u32) -> Option<u32> {
         let table = self.latched.and_then(|c| self.servers.clusters.get(&c))?;
         let asleep = matches!(self.intent(), Some(Intent::Hibernate { .. } | Intent::Restore(_)));
-        table.rows.iter().filter(|r| r.disk.is_some()).map(|r| r.ordinal).find(|o| *o >= n && !asleep)
+        let held = |r: &&Row| r.disk.is_some_and(|d| self.servers.disks.contains_key(&d));
+        table.rows.iter().filter(held).map(|r| r.ordinal).find(|o| *o >= n && !asleep)
     }
 
     fn scale(&mut self, uid: &Uid, from: u32, to: u32) -> Answer {

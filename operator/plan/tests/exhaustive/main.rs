@@ -25,7 +25,7 @@ fn bounds(faults: u8) -> Bounds {
     Bounds {
         depth: setting("KEEPSTONE_PLAN_DEPTH", 1000),
         faults: setting("KEEPSTONE_PLAN_FAULTS", faults),
-        states: setting("KEEPSTONE_PLAN_STATES", 20_000),
+        states: setting("KEEPSTONE_PLAN_STATES", 60_000),
     }
 }
 

@@ -275,3 +275,12 @@ fn a_pod_of_nobody_on_a_node_that_is_gone_holds_up_nothing() {
     known(&mut case.o.pods).insert(Ordinal(3), stranded);
     assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(3), uid: uid("pod-3"), force: true }));
 }
+
+#[test]
+fn a_workload_made_anew_without_the_table_forgets_no_member_whose_claim_is_going() {
+    let mut case = well(3);
+    case.claim(2).terminating = true;
+    case.o.workload = Seen::Known(None);
+    case.o.table = Seen::Unknown;
+    assert!(matches!(case.act(), Some(Act::ApplyWorkload { replicas: 3, .. })));
+}
