@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(long)]
     quick: bool,
     /// The most that all parts together may take; what is left then is not run, and counts as failed.
-    #[arg(long, default_value_t = 55)]
+    #[arg(long, default_value_t = 80)]
     minutes: u64,
     /// Names of parts; all when none is given.
     #[arg(value_name = "PART")]

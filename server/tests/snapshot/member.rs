@@ -289,7 +289,7 @@ impl Member {
         let core = Core::new(identity, checkpoint, hub, metrics, Awaiting::new(Lanes::default()), Book::default());
         let core = Arc::new(core);
         let log_store = LogStore::new(log.wal.clone()).expect("the log");
-        let machine = StateMachine::new(core.clone(), applied);
+        let machine = StateMachine::new(core.clone(), applied, log_store.synced());
         let factory = Factory { net: net.clone(), from: id, core: core.clone() };
         let raft = Raft::new(id, raft_config(id), factory, log_store, machine).await.expect("Raft starts");
         let home = DiskHome::new(&paths, log.wal.clone());
