@@ -270,7 +270,16 @@ pub fn open(root: &Path, id: u64) -> Result<(Paths, data::Log, data::Checkpoint)
     let paths = paths(root, id);
     let identity = Identity { cluster_id: CLUSTER, member_id: MemberId(id) };
     let found = || Ok::<_, DataError>(Passport::new(Some(identity)).expect("randomness"));
-    let log = data::open_log(&paths, keepstone_wal::Options::default(), found)?;
+    let began = std::time::Instant::now();
+    let log = loop {
+        match data::open_log(&paths, keepstone_wal::Options::default(), found) {
+            // The member before is on its way out.
+            Err(error) if error.to_string().contains("in use by") && began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => break opened?,
+        }
+    };
     let checkpoint = data::open_checkpoint(&paths, &log, identity, 8 << 20)?;
     Ok((paths, log, checkpoint))
 }
@@ -310,9 +319,10 @@ impl Member {
         let Self { core, receiver, checkpointer, wal, home, _compactor, .. } = self;
         drop((checkpointer, _compactor, receiver, home));
         wal.close();
-        let (weak, log) = (Arc::downgrade(&core), Arc::downgrade(&wal));
-        drop((core, wal));
-        until("the member is gone", || weak.strong_count() == 0 && log.strong_count() == 0).await;
+        drop(wal);
+        let weak = Arc::downgrade(&core);
+        drop(core);
+        until("the member is gone", || weak.strong_count() == 0).await;
     }
 
     pub async fn propose(&self, request: InternalRaftRequest) {
