@@ -1,0 +1,8 @@
+//! The objects of a cluster: whole, in tests/golden, and by what each part of them prevents.
+
+mod claims;
+mod common;
+mod golden;
+mod pods;
+mod services;
+mod tls;
