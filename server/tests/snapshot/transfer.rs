@@ -193,7 +193,8 @@ async fn readers_go_on_while_the_state_is_replaced() {
     // What a serializable reader of that member sees never goes back, and can always be read.
     let reader = tokio::task::spawn_blocking(move || {
         let (mut seen, mut reads) = (0, 0);
-        while !over.load(Ordering::Relaxed) {
+        // Before the snapshot there may be nothing to read.
+        while !over.load(Ordering::Relaxed) || reads == 0 {
             let state = core.state.read();
             assert!(state.revision() >= seen);
             seen = state.revision();
