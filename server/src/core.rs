@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::clocks::LeaseClock;
+use crate::cluster::repair::Hold;
 use crate::compactor::Compactor;
 use crate::data::Checkpoint;
 use crate::forward::Awaiting;
@@ -57,6 +58,8 @@ pub struct Core {
     members: watch::Sender<u64>,
     /// Whether the table has this member as a learner.
     learner: AtomicBool,
+    /// Whether this member takes no entries because it is being repaired.
+    pub hold: Hold,
     /// Whether this member's data is known to differ from the others'.
     fenced: AtomicBool,
     /// Who is in Raft's membership, as far as it is applied.
@@ -103,6 +106,7 @@ impl Core {
             book,
             members: watch::Sender::new(0),
             learner: AtomicBool::new(learner),
+            hold: Hold::default(),
             fenced: AtomicBool::new(fenced),
             in_raft: RwLock::new(in_raft),
             outgoing: Outgoing::default(),

@@ -165,8 +165,8 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let (running, peer_http) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
     let peer_service = PeerService::new(desk.clone(), running.clone());
     let card = http::card_router(&config.name, &desk);
-    let peer_doors =
-        services::peer_doors(&metrics, peer_service, card.clone(), peer_http.clone(), stop_peers.subscribe());
+    let early = card.clone().merge(http::repair_router(&desk));
+    let peer_doors = services::peer_doors(&metrics, peer_service, early, peer_http.clone(), stop_peers.subscribe());
     let mut to_peers = Opener::new(&config, &tls, &workers, &stop_peers);
     to_peers.members(listeners.peer, &peer_doors);
     let mut listening_to_peers = to_peers.into_listening();

@@ -42,10 +42,10 @@ impl KvService {
 
     pub async fn range(&self, request: RangeRequest) -> Result<Answered, Status> {
         check::check_range(&request).map_err(|error| status(&error))?;
-        self.ctx.check_fence()?;
         if !request.serializable {
             self.ctx.linearizable().await?;
         }
+        self.ctx.check_fence()?;
         self.ctx.core.metrics.mvcc.ranges.inc();
         let mut answer = range::answer(&self.ctx.core, &self.ctx.lists, request).await?;
         if let Answered::Small(response) = &mut answer {
@@ -95,10 +95,10 @@ impl KvService {
     }
 
     async fn read_txn(&self, txn: &TxnRequest) -> Result<TxnResponse, Status> {
-        self.ctx.check_fence()?;
         if !is_serializable(txn) {
             self.ctx.linearizable().await?;
         }
+        self.ctx.check_fence()?;
         range::read_txn(&self.ctx.core, txn).await
     }
 

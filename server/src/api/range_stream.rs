@@ -43,12 +43,12 @@ pub async fn open(
     if filters.iter().any(|filter| *filter != 0) {
         return Err(Status::unimplemented("RangeStream does not support revision filters"));
     }
-    ctx.check_fence()?;
     // Who waits for it holds nothing.
     let share = ctx.lists.take(CHUNKS_HELD * ctx.config.max_request_bytes).await?;
     if !request.serializable {
         ctx.linearizable().await?;
     }
+    ctx.check_fence()?;
     let (tx, rx) = mpsc::channel(CHUNKS_AHEAD);
     tokio::spawn(async move {
         if let Err(refused) = send(&ctx, &request, &tx).await {

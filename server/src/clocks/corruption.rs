@@ -16,7 +16,7 @@ use keepstone_state::{Error, MemberId};
 use tokio::time::Instant;
 
 use crate::api::context::Context;
-use crate::cluster::handover;
+use crate::cluster::{handover, repair};
 use crate::hash::{self, Hashed};
 use crate::host;
 use crate::peer::wire;
@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a member that is asked waits until it has applied the revision.
 const CATCH_UP: Duration = Duration::from_secs(3);
 const CATCH_UP_LOOK: Duration = Duration::from_millis(20);
+
+/// How often members that are known to differ are repaired, where that is to be done.
+const MEND_EVERY: Duration = Duration::from_secs(5);
 
 /// What a member said of its hash.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +64,7 @@ async fn run(member: Weak<Context>) {
     let mut due = Due { floor: ctx.core.compact_revision(), tries: TRIES, not_before: Instant::now() };
     drop(ctx);
     let mut ticked = Instant::now();
+    let mut mended = Instant::now();
     loop {
         tokio::time::sleep(period.map_or(LOOK_EVERY, |period| period.min(LOOK_EVERY))).await;
         let Some(ctx) = member.upgrade() else { return };
@@ -73,6 +77,39 @@ async fn run(member: Weak<Context>) {
         if ctx.leadership.leads() {
             after_compaction(&ctx, &mut due).await;
         }
+        if ctx.config.corrupt_repair && ctx.leadership.leads() && mended.elapsed() >= MEND_EVERY {
+            mended = Instant::now();
+            mend(&ctx).await;
+        }
+    }
+}
+
+/// Repairs whoever is known to differ, one after the other.
+async fn mend(ctx: &Context) {
+    let me = ctx.core.identity.member_id;
+    for id in repair::alarmed(ctx) {
+        if id == me {
+            handover::step_aside(ctx).await;
+            return;
+        }
+        if let Err(why) = repair::repair(ctx, id).await {
+            tracing::warn!("member-id" = format!("{:x}", id.0), why, "a member that differs could not be repaired");
+        }
+    }
+}
+
+/// Whether a member's data is this one's.
+///
+/// # Errors
+/// It is not, or could not be compared.
+pub async fn agrees(ctx: &Context, id: MemberId) -> Result<(), String> {
+    let own = hash::of(&ctx.core, 0).await.map_err(|error| error.to_string())?;
+    let answers = ask_others(ctx, own.revision).await;
+    let theirs = answers.into_iter().find(|(asked, _)| *asked == id).and_then(|(_, answer)| answer);
+    match theirs {
+        Some(answer) if answer.hashed == own => Ok(()),
+        Some(_) => Err("its data still differs".to_owned()),
+        None => Err("its data could not be compared".to_owned()),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod permit;
 pub mod plan;
 pub mod reception;
 pub mod reconcile;
+pub mod repair;
 pub mod survive;
 
 pub use leadership::Leadership;

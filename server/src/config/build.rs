@@ -98,6 +98,7 @@ fn config(s: &Settings, log: super::LogConfig, features: Features) -> Result<Con
         compact_hash_check_time: positive(s, "compact-hash-check-time")?
             .ok_or_else(|| not_above_zero(s, "compact-hash-check-time"))?,
         corrupt_check_time: positive(s, "corrupt-check-time")?,
+        corrupt_repair: s.bool("corrupt-repair"),
         log,
         metrics: metrics(s)?,
         enable_grpc_gateway: s.bool("enable-grpc-gateway"),

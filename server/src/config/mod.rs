@@ -115,6 +115,8 @@ pub struct Config {
     pub compact_hash_check_time: Duration,
     /// `None` for never.
     pub corrupt_check_time: Option<Duration>,
+    /// Repair members that differ.
+    pub corrupt_repair: bool,
 
     pub log: LogConfig,
     pub metrics: MetricsLevel,

@@ -17,7 +17,7 @@ use prost::Message;
 
 use super::{Inbox, wire};
 use crate::api::context::Context;
-use crate::cluster::changes;
+use crate::cluster::{changes, repair};
 use crate::raft::types::Request;
 
 /// The inbox of a member that runs.
@@ -52,10 +52,11 @@ impl Inbox for MemberInbox {
         messages: BoxStream<'static, Bytes>,
     ) -> BoxStream<'static, Result<Bytes, String>> {
         let leadership = self.ctx.leadership.clone();
-        // What can't be read ends the stream; the sender starts another one.
-        let readable = messages.map(wire::take_append_bytes).take_while(|read: &io::Result<wire::Append>| {
-            let fine = read.as_ref().map_err(|error| tracing::error!(%error, "a peer's entries can't be read")).is_ok();
-            std::future::ready(fine)
+        let ctx = self.ctx.clone();
+        // What can't be read or is not wanted now ends the stream; the sender starts another one.
+        let readable = messages.map(wire::take_append_bytes).take_while(move |read: &io::Result<wire::Append>| {
+            let fine = read.as_ref().map_err(|error| tracing::error!(%error, "a peer's entries can't be read"));
+            std::future::ready(fine.is_ok_and(|append| append.entries.is_empty() || !repair::is_held(&ctx)))
         });
         let requests = readable.filter_map(move |read| {
             leadership.heard(from);
@@ -83,7 +84,7 @@ impl Inbox for MemberInbox {
     }
 }
 
-async fn answer(ctx: &Context, message: peer_message::Kind) -> Result<peer_answer::Kind, String> {
+async fn answer(ctx: &Arc<Context>, message: peer_message::Kind) -> Result<peer_answer::Kind, String> {
     use {peer_answer::Kind as A, peer_message::Kind as M};
     Ok(match message {
         M::Vote(vote) => {
@@ -95,7 +96,11 @@ async fn answer(ctx: &Context, message: peer_message::Kind) -> Result<peer_answe
             A::Vote(wire::put_vote_answer(&answer))
         }
         M::Append(append) => {
-            let answer = ctx.raft.append_entries(wire::take_append(append).map_err(text)?).await.map_err(text)?;
+            let append = wire::take_append(append).map_err(text)?;
+            if !append.entries.is_empty() && repair::is_held(ctx) {
+                return Err("this member waits to be repaired".to_owned());
+            }
+            let answer = ctx.raft.append_entries(append).await.map_err(text)?;
             A::Append(wire::put_append_answer(&answer))
         }
         M::TransferLeader(transfer) => {
@@ -117,6 +122,8 @@ async fn answer(ctx: &Context, message: peer_message::Kind) -> Result<peer_answe
             let state = ctx.snapshots.progress(&asked.id).await.map_err(text)?;
             A::SnapshotProgress(SnapshotProgressAnswer { state })
         }
+        M::RepairHold(asked) => A::RepairHold(repair::hold(ctx, asked).await?),
+        M::Repair(asked) => A::Repair(repair::answer(ctx, asked).await),
         M::HashAt(asked) => A::HashAt(crate::clocks::corruption::answer(ctx, asked).await),
     })
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,4 +173,49 @@ func TestAMemberThatDiffersIsFoundInTimeAndAtItsStart(t *testing.T) {
 	a.start()
 	a.ready()
 	require.Contains(t, a.log(), "initial corruption checking passed")
+}
+
+// mended waits until m has the others' data under its old ID, and everybody may write.
+func mended(t *testing.T, all []*member, m *member) {
+	t.Helper()
+	harness.Eventually(t, "the alarm to be lowered", func() bool { return len(alarms(t, all[0])) == 0 })
+	for i := range 5 {
+		require.Equal(t, "truthful", get(t, m, fmt.Sprintf("key-%d", i)))
+	}
+	for _, other := range all {
+		_, err := other.connect().Put(within(t), "more", other.name)
+		require.NoError(t, err)
+		require.Equal(t, other.name, get(t, m, "more"))
+	}
+	m.end(syscall.SIGKILL)
+	m.start()
+	m.ready()
+	require.Equal(t, "truthful", get(t, m, "key-0"))
+}
+
+func TestAMemberThatDiffersIsRepairedByCommand(t *testing.T) {
+	all := spoil(t)
+	a, c := all[0], all[2]
+	c.start()
+	c.ready()
+	put, err := a.connect().Put(within(t), "more", "1")
+	require.NoError(t, err)
+	_, err = a.connect().Compact(within(t), put.Header.Revision)
+	require.NoError(t, err)
+	harness.Eventually(t, "an alarm", func() bool { return len(alarms(t, a)) > 0 })
+	answer, err := http.Post("http://"+c.peer+"/keepstone/repair", "", nil)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.Equal(t, "repaired\n", string(text))
+	mended(t, all, c)
+}
+
+func TestAMemberThatDiffersIsRepairedByItself(t *testing.T) {
+	all := spoil(t, "--corrupt-repair", "--corrupt-check-time=1s")
+	c := all[2]
+	c.start()
+	c.says("installed a snapshot")
+	mended(t, all, c)
 }

@@ -1,17 +1,21 @@
+//! `/keepstone/repair` on the peer URLs: POST has this member get the leader's state. Who may, has a peer's certificate.
+//!
 //! `/keepstone/member`: which data directory this is, and what became of a permit. For whoever gives permits; on the
 //! peer URLs from the first moment on, while the member still waits for its cluster, and on the metrics URLs once it runs.
 
 use std::sync::Arc;
 
+use ::http::{Method, StatusCode};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::any;
 use serde::Serialize;
 
-use super::answers::{get_only, json};
+use super::answers::{error, get_only, json, text as text_answer};
 use crate::cluster::permit::hex;
 use crate::cluster::reception::FrontDesk;
+use crate::cluster::repair;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -63,4 +67,23 @@ pub fn router(name: &str, desk: &Arc<FrontDesk>) -> Router {
         std::future::ready(answer)
     };
     Router::new().route("/keepstone/member", any(answer))
+}
+
+/// The route that repairs, for those who may do what members do.
+pub fn repair_router(desk: &Arc<FrontDesk>) -> Router {
+    let desk = desk.clone();
+    let answer = move |request: Request| {
+        let ctx = desk.member().cloned();
+        async move {
+            if request.method() != Method::POST {
+                return error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+            }
+            let Some(ctx) = ctx else { return error(StatusCode::SERVICE_UNAVAILABLE, "this member is starting") };
+            match repair::order(&ctx, ctx.core.identity.member_id).await {
+                Ok(()) => text_answer(StatusCode::OK, "repaired\n".to_owned()),
+                Err(why) => error(StatusCode::CONFLICT, &why),
+            }
+        }
+    };
+    Router::new().route("/keepstone/repair", any(answer))
 }

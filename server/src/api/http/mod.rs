@@ -21,7 +21,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::any;
 
-pub use card::router as card_router;
+pub use card::{repair_router, router as card_router};
 pub use probe::Probe;
 
 use super::context::Context;

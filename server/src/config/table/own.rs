@@ -34,6 +34,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "Peer URLs of members of a cluster to join, in place of --initial-cluster; this member's peer URLs have been added there. Ignored once the member has data.",
     ),
     own(
+        "corrupt-repair",
+        Kind::Bool,
+        "false",
+        "Repair a member whose data differs from a majority's without being told: it gets the leader's state.",
+    ),
+    own(
         "force-new-cluster-id",
         Kind::Bool,
         "false",
