@@ -21,6 +21,9 @@ pub const DISK_MEBIBYTES: u32 = 400;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a member that is asked what it is may think.
 const ASK: Duration = Duration::from_millis(500);
+/// What a leader says before it changes who votes, and how long it waits at most before it tries again.
+const CHANGING: &str = "changing Raft's membership";
+const STEP: Duration = Duration::from_secs(1);
 /// How long one try of a change of members may take.
 const CHANGE: Duration = Duration::from_secs(8);
 
@@ -306,8 +309,8 @@ impl Group {
             ["--initial-cluster", &all, "--initial-cluster-state", "existing"].map(str::to_owned).to_vec()
         };
         self.start(n)?;
+        let id = self.entry(by, &peer).await?.id;
         if how.learner {
-            let id = self.entry(by, &peer).await?.id;
             self.change(by, "promote", async |mut client: Client| {
                 match client.cluster.member_promote(MemberPromoteRequest { id }).await {
                     Err(status) if status.message().contains("can only promote a learner") => Ok(()),
@@ -316,7 +319,28 @@ impl Group {
             })
             .await?;
         }
-        self.serves(n).await
+        self.serves(n).await?;
+        self.votes(id).await
+    }
+
+    /// Waits until Raft has made a voter of a member that the table says is one. Before, it is of no use where others
+    /// fail.
+    async fn votes(&self, id: u64) -> Result<()> {
+        let promotion = format!("Promote(MemberId({id}))");
+        let (until, mut before) = (Instant::now() + PATIENCE, 0);
+        while Instant::now() < until {
+            let said =
+                self.seats.iter().map(|seat| std::fs::read(&seat.setup.log).unwrap_or_default()).collect::<Vec<_>>();
+            let said = said.iter().map(|text| String::from_utf8_lossy(text)).collect::<String>();
+            // A step that failed is taken again.
+            let steps = said.matches(CHANGING).count();
+            if said.contains(&promotion) && steps == before {
+                return Ok(());
+            }
+            before = steps;
+            tokio::time::sleep(STEP).await;
+        }
+        bail!("{id:x} is not made a voter in {PATIENCE:?}")
     }
 
     /// A member's entry, by its peer URL.
