@@ -38,14 +38,29 @@ struct Slot {
     running: Option<Arc<Member>>,
     /// When it was started.
     since: Duration,
+    standing: Standing,
+}
+
+/// How a member belongs to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Founder,
+    /// It was added, and has not been let in yet.
+    Added,
+    /// It was added and let in.
+    Joined,
+}
+
+impl Slot {
+    fn new(standing: Standing) -> Self {
+        Self { disks: Disks::empty(), machine: None, log: None, running: None, since: Duration::ZERO, standing }
+    }
 }
 
 impl Cluster {
     pub fn new(plan: Plan, mut dice: Dice) -> Arc<Self> {
         let wires = Wires::new(dice.fork());
-        let empty =
-            |id| (id, Slot { disks: Disks::empty(), machine: None, log: None, running: None, since: Duration::ZERO });
-        let slots = (1..=plan.members).map(empty).collect();
+        let slots = (1..=plan.members).map(|id| (id, Slot::new(Standing::Founder))).collect();
         let (dice, slots, oracle) = (Mutex::new(dice), Mutex::new(slots), Oracle::default());
         Arc::new(Self { plan, wires, dice, slots, oracle, broken: Mutex::new(None) })
     }
@@ -62,6 +77,30 @@ impl Cluster {
     /// The machine of a member that runs or starts.
     pub fn machine(&self, id: u64) -> Option<Arc<Machine>> {
         self.slots.lock().get(&id)?.machine.clone()
+    }
+
+    /// Makes a place for a member that is being added.
+    pub fn enlist(&self, id: u64) {
+        self.slots.lock().entry(id).or_insert_with(|| Slot::new(Standing::Added));
+    }
+
+    /// Ends a member that was removed, for good.
+    pub fn dismiss(self: &Arc<Self>, id: u64) {
+        self.end(id, End::Killed);
+        if self.slots.lock().remove(&id).is_some() {
+            note!("m{id} is gone");
+        }
+    }
+
+    pub fn standing(&self, id: u64) -> Standing {
+        self.slots.lock().get(&id).map_or(Standing::Added, |slot| slot.standing)
+    }
+
+    /// A member was let in, which is on its disk.
+    pub fn joined(&self, id: u64) {
+        if let Some(slot) = self.slots.lock().get_mut(&id) {
+            slot.standing = Standing::Joined;
+        }
     }
 
     /// Since when a member has been up, if it is; running or not.

@@ -142,7 +142,11 @@ impl Home for SimHome {
     }
 
     fn discard(&self, number: u64) {
-        self.places.0.lock().incoming.remove(&number);
+        let mut inner = self.places.0.lock();
+        inner.incoming.remove(&number);
+        // It is in the place.
+        inner.mark.take_if(|mark| mark.number == number);
+        inner.used.take_if(|used| *used == number);
     }
 
     fn retire(&self) {}

@@ -8,6 +8,7 @@
 //! One seed a process: tokio and the standard library draw their randomness from the process ([`entropy`]).
 
 pub mod agreement;
+pub mod churn;
 pub mod cluster;
 pub mod dice;
 pub mod disks;

@@ -150,11 +150,15 @@ impl Client {
     }
 
     fn choose(&mut self) -> Op {
-        let (chance, grants) = (self.dice.within(0..100), 86..86 + self.cluster.plan.leases);
+        let (chance, grants) = (self.dice.within(0..100), 45..45 + self.cluster.plan.leases);
         match chance {
             _ if grants.contains(&chance) => {
                 let id = self.load.unique.fetch_add(1, Ordering::Relaxed) as i64 + 1;
                 Op::Grant { id, ttl: self.dice.within(1..8) as i64 }
+            }
+            0..15 if self.cluster.plan.leases > 2 => {
+                let lease = self.lease();
+                Op::Put(self.put(lease))
             }
             0..38 => Op::Put(self.put(0)),
             38..45 => Op::Delete(self.delete()),

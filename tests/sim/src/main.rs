@@ -98,7 +98,10 @@ fn carry_out(what: What) -> Result<String> {
         What::One { seed, members, fault, blind, log, trace } => {
             one(Plan::new(seed, members, fault, blind), log, trace)
         }
-        What::Planted { fault, from, count, blind } => planted::table(&fault, from, count, blind),
+        What::Planted { fault, from, count, blind } => {
+            planted::table(&fault, from, count, blind, |line| println!("{line}"))?;
+            Ok(format!("{count} seeds each"))
+        }
         What::Many { from, count, seconds, at_least, jobs, progress, with } => {
             let time = seconds.map(Duration::from_secs);
             let done = many::many(&Amount { from, count, time, at_least, jobs, with, progress })?;

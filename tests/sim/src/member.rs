@@ -13,6 +13,7 @@ use keepstone::checkpointer::{self, Checkpointer};
 use keepstone::clocks;
 use keepstone::cluster::found::{Founder, Founders};
 use keepstone::cluster::passport::Survival;
+use keepstone::cluster::reception::FrontDesk;
 use keepstone::cluster::{Leadership, Passport, establish, reconcile};
 use keepstone::compactor::{self, Compactor, Pace as CompactionPace};
 use keepstone::config::Config;
@@ -41,7 +42,8 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::error::{InitializeError, RaftError};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::cluster::Cluster;
+use crate::churn;
+use crate::cluster::{Cluster, Standing};
 use crate::dice::Dice;
 use crate::disks::{Disks, LOG_DIR, Pace};
 use crate::faulty::FaultyLog;
@@ -49,7 +51,7 @@ use crate::home::{Places, SimHome};
 use crate::lazy::LazyDisk;
 use crate::machine::Machine;
 use crate::oracle::OpenLog;
-use crate::plan::Fault;
+use crate::plan::{Fault, Plan};
 use crate::transport::SimTransport;
 
 const CLUSTER: u64 = 0xc1;
@@ -61,17 +63,18 @@ pub struct Member {
     pub raft: Raft,
     pub wal: Arc<Wal>,
     pub pace: Arc<Pace>,
+    pub desk: Arc<FrontDesk>,
 }
 
 /// What a member is told.
-fn config(id: u64, members: u64) -> Config {
+fn config(id: u64, plan: &Plan) -> Config {
     Config {
         name: format!("m{id}"),
         heartbeat_interval: Duration::from_millis(100),
         election_timeout: Duration::from_millis(1000),
         snapshot_count: 50,
-        // Nobody can be sent a snapshot yet.
-        snapshot_catchup_entries: if members == 1 { 20 } else { 1_000_000 },
+        snapshot_catchup_entries: plan.catchup,
+        strict_reconfig_check: plan.strict,
         compaction_batch_limit: 10,
         watch_progress_notify_interval: Duration::from_secs(2),
         ..Config::defaults()
@@ -80,7 +83,7 @@ fn config(id: u64, members: u64) -> Config {
 
 fn founders(members: u64, me: u64) -> Founders {
     let founder = |id: u64| {
-        let founder = Founder { name: format!("m{id}"), peer_urls: vec![format!("http://m{id}:2380")] };
+        let founder = Founder { name: format!("m{id}"), peer_urls: vec![churn::url(id)] };
         (MemberId(id), founder)
     };
     Founders { identity: identity(me), members: (1..=members).map(founder).collect() }
@@ -91,12 +94,13 @@ fn identity(id: u64) -> Identity {
 }
 
 /// As if the founders had met: that is tried with real processes.
-fn passport(members: u64, me: u64) -> Passport {
-    let directory = |id: u64| (MemberId(id), [id as u8; 16]);
+fn passport(cluster: &Cluster, me: u64) -> Passport {
+    let directory = |id: u64| (MemberId(id), churn::incarnation(id));
+    let founders = if cluster.standing(me) == Standing::Founder { cluster.plan.members } else { 0 };
     Passport {
         identity: Some(identity(me)),
         incarnation: directory(me).1,
-        founders: (1..=members).filter(|id| *id != me).map(directory).collect(),
+        founders: (1..=founders).filter(|id| *id != me).map(directory).collect(),
         settled: true,
         removed: false,
         survival: Survival::None,
@@ -112,10 +116,17 @@ impl Member {
     /// What kept it from starting: after a crash nothing may.
     pub async fn start(cluster: Arc<Cluster>, machine: Arc<Machine>, disks: Disks, mut dice: Dice) -> Result<Self> {
         let (id, members) = (machine.id, cluster.plan.members);
+        let founds = cluster.standing(id) == Standing::Founder;
+        if cluster.standing(id) == Standing::Added {
+            churn::join(&cluster, id, dice.fork()).await;
+            cluster.joined(id);
+        }
         let me = MemberId(id);
-        let config = Arc::new(config(id, members));
+        let config = Arc::new(config(id, &cluster.plan));
         let pace = Arc::new(Pace::new(dice.fork()));
         let wal = open_log(&cluster, &disks, &pace, &mut dice)?;
+        let log = OpenLog::new(wal.clone(), LogStore::new(wal.clone())?);
+        cluster.opened(id, log.clone());
         let metrics = Metrics::new(metrics::Options { extensive: false, foreign: false });
         let (core, applied) = open_core(id, &disks.stores, &wal, &metrics)?;
         let (checkpointer, worker) = Checkpointer::inline(core.clone());
@@ -125,8 +136,6 @@ impl Member {
         let transport: Arc<dyn Transport> = Arc::new(SimTransport::new(id, &cluster));
         let peers = Peers::new(core.clone(), transport.clone(), leadership.clone());
         let fault = cluster.plan.fault;
-        let log = OpenLog::new(wal.clone(), LogStore::new(wal.clone())?);
-        cluster.opened(id, log.clone());
         let synced = if fault == Some(Fault::ApplyBeforeSync) { Synced::all() } else { log.synced.clone() };
         let state = StateMachine::new(core.clone(), applied, synced);
         let timing = member::raft_config(&config)?;
@@ -134,7 +143,7 @@ impl Member {
             Some(fault) => Raft::new(id, timing, peers, FaultyLog::new(&log, fault, id), state).await?,
             None => Raft::new(id, timing, peers, log.store, state).await?,
         };
-        if !raft.is_initialized().await? {
+        if founds && !raft.is_initialized().await? {
             initialize(&raft, members).await?;
         }
         let following = (raft.clone(), core.clone(), metrics.clone(), leadership.clone(), config.clone());
@@ -162,9 +171,7 @@ impl Member {
         host::spawn(batcher.run(route.clone(), returning, move || records.is_over_dirty_limit()));
         let compaction = CompactionPace { batch: config.compaction_batch_limit, sleep: Duration::ZERO };
         host::spawn(compact(core.clone(), Compactor::inline(core.clone(), compaction), dice.fork()));
-        if members == 1 {
-            host::spawn(purge::run(core.clone(), raft.clone(), wal.clone(), config.clone(), checkpointer.durable()));
-        }
+        host::spawn(purge::run(core.clone(), raft.clone(), wal.clone(), config.clone(), checkpointer.durable()));
         let home = SimHome::new(disks.stores.clone(), wal.clone(), dice.fork());
         let snapshots = Receiver::new(core.clone(), raft.clone(), home);
         let ctx = Arc::new(Context {
@@ -184,9 +191,11 @@ impl Member {
         });
         let segments = wal.clone();
         host::spawn(snapshot::tend(Arc::downgrade(&ctx.core), move || segments.stats().segments));
+        let desk = FrontDesk::new(wal.clone(), passport(&cluster, id), Vec::new());
+        desk.open(ctx.clone());
         host::spawn(reconcile::run(ctx.clone()));
         host::spawn(publish(cluster.clone(), ctx.clone()));
-        Ok(Self { machine, ctx, raft, wal, pace })
+        Ok(Self { machine, ctx, raft, wal, pace, desk })
     }
 
     /// Why the member has stopped by itself, if it has.
@@ -273,7 +282,8 @@ async fn initialize(raft: &Raft, members: u64) -> Result<()> {
 /// What a member does before it opens its doors, beside them: clients here need not wait.
 async fn publish(cluster: Arc<Cluster>, ctx: Arc<Context>) {
     let (members, me) = (cluster.plan.members, ctx.core.identity.member_id.0);
-    match establish::establish(&ctx, Some(&founders(members, me)), &passport(members, me)).await {
+    let founders = (cluster.standing(me) == Standing::Founder).then(|| founders(members, me));
+    match establish::establish(&ctx, founders.as_ref(), &passport(&cluster, me)).await {
         Ok(()) => clocks::start(&ctx),
         Err(error) => crate::note!("m{me} is not published: {error}"),
     }

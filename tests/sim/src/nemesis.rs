@@ -50,6 +50,10 @@ fn trouble(cluster: &Arc<Cluster>, dice: &mut Dice) {
         _ => *dice.pick(&ids),
     };
     let back = dice.millis(10..4000);
+    if dice.chance(cluster.plan.slow_disks) {
+        slow_then_gone(cluster, id, dice, back);
+        return;
+    }
     match dice.within(0..100) {
         0..25 => {
             cluster.end(id, if dice.chance(70) { End::PowerLost } else { End::Killed });

@@ -44,8 +44,16 @@ pub struct Plan {
     /// Microseconds a second that a clock is wrong by at most.
     pub skew: i64,
     pub segment_bytes: u64,
+    /// Mean milliseconds between two membership changes, if there are any.
+    pub churn: Option<u64>,
+    /// Whether a membership change is refused while members are away, as by default.
+    pub strict: bool,
+    /// Entries of the log that are kept for those who lag; who lags further is sent a snapshot.
+    pub catchup: u64,
     /// Of a hundred calls so many grant a lease.
     pub leases: u64,
+    /// Of a hundred troubles so many are a power loss behind a slow disk, whatever else the dice say.
+    pub slow_disks: u64,
     pub fault: Option<Fault>,
     /// Nobody looks at what clients can't see.
     pub blind: bool,
@@ -56,6 +64,7 @@ impl Plan {
     pub fn new(seed: u64, members: Option<u64>, fault: Option<Fault>, blind: bool) -> Self {
         let mut dice = Dice::new(seed);
         let usual = *dice.pick(&[1, 3, 3, 3, 5]);
+        let several = members.unwrap_or(usual) > 1;
         let plan = Self {
             seed,
             members: members.unwrap_or(usual),
@@ -67,7 +76,11 @@ impl Plan {
             shuffle: *dice.pick(&[0, 2, 10, 30]),
             skew: *dice.pick(&[0, 1000, 50_000, 200_000]),
             segment_bytes: *dice.pick(&[64 << 10, 256 << 10, 1 << 20]),
+            churn: (several && dice.chance(40)).then(|| dice.within(500..4000)),
+            strict: dice.chance(30),
+            catchup: *dice.pick(&[20, 100, 1_000_000]),
             leases: 2,
+            slow_disks: 0,
             fault,
             blind,
         };
@@ -78,8 +91,11 @@ impl Plan {
     fn fit(self) -> Self {
         let Some(fault) = self.fault else { return self };
         let members = if fault == Fault::AckBeforeSync { self.members } else { self.members.max(3) };
-        let leases = if fault == Fault::FastClocks { 10 } else { self.leases };
-        Self { members, leases, calm: self.calm.min(700), ..self }
+        let leases = if fault == Fault::FastClocks { 15 } else { self.leases };
+        let slow_disks = if fault == Fault::ApplyBeforeSync { 70 } else { 0 };
+        // A lease that ends must still have keys, which nobody else has written meanwhile.
+        let keys = if fault == Fault::FastClocks { 300 } else { self.keys };
+        Self { members, leases, keys, slow_disks, calm: self.calm.min(700), ..self }
     }
 
     /// The dice of the run itself.

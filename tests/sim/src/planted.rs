@@ -1,7 +1,6 @@
 //! The test of the tests: how often each planted fault is found, and in which words.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use anyhow::Result;
 use clap::ValueEnum as _;
@@ -72,20 +71,19 @@ pub fn plant(fault: Fault, seed: u64, blind: bool) -> Result<(Finding, String)> 
     Ok((Finding::of(&verdict), verdict))
 }
 
-/// A table: every fault in so many seeds.
+/// Every fault in so many seeds; `tell` gets a line for each.
 ///
 /// # Errors
 /// When a run can't be started.
-pub fn table(faults: &[Fault], from: u64, count: u64, blind: bool) -> Result<String> {
+pub fn table(faults: &[Fault], from: u64, count: u64, blind: bool, tell: impl Fn(String)) -> Result<()> {
     let all = Fault::value_variants();
-    let mut table = String::new();
     for fault in if faults.is_empty() { all } else { faults } {
         let mut found: BTreeMap<Finding, u64> = BTreeMap::new();
         for seed in from..from + count {
             *found.entry(plant(*fault, seed, blind)?.0).or_default() += 1;
         }
         let missed = found.get(&Finding::Nothing).copied().unwrap_or(0);
-        writeln!(table, "{fault:?}: found in {} of {count}: {found:?}", count - missed)?;
+        tell(format!("{fault:?}: found in {} of {count}: {found:?}", count - missed));
     }
-    Ok(table)
+    Ok(())
 }

@@ -17,7 +17,7 @@ use crate::dice::Dice;
 use crate::load::{self, Load, PATIENCE};
 use crate::plan::Plan;
 use crate::watchers::Watcher;
-use crate::{agreement, nemesis, note, stall, trace};
+use crate::{agreement, churn, nemesis, note, stall, trace};
 
 /// What a run that kept every promise has to say.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +77,7 @@ async fn simulate(plan: &Plan) -> Result<Summary> {
     for number in 0..plan.clients {
         clients.push(tokio::spawn(load::client(number, cluster.clone(), load.clone(), dice.fork())));
     }
+    let churning = tokio::spawn(churn::run(cluster.clone(), load.clone(), dice.fork()));
     let trouble = tokio::spawn(nemesis::run(cluster.clone(), load.clone(), dice.fork()));
 
     let over = async {
@@ -85,13 +86,18 @@ async fn simulate(plan: &Plan) -> Result<Summary> {
     };
     unless_broken(&cluster, over).await?;
     load.stop.store(true, Ordering::Relaxed);
-    for task in clients.into_iter().chain([trouble]) {
+    for task in clients.into_iter().chain([churning, trouble]) {
         task.await.map_err(|error| anyhow!("the simulator itself: {error}"))?;
     }
     // What was begun still ends: somebody may start, resume or fail late.
     tokio::time::sleep(Duration::from_secs(5)).await;
     nemesis::stop(&cluster);
     let caretaker = tokio::spawn(keep_up(cluster.clone(), dice.fork()));
+    let members = async {
+        let ended = tokio::time::timeout(PATIENCE, churn::settle(&cluster)).await;
+        ended.map_err(|_| anyhow!("STALL: nobody says who is a member; {}", stall::report(&cluster)))
+    };
+    unless_broken(&cluster, members).await?;
     let last = unless_broken(&cluster, settle(&cluster, &load)).await?;
     goal.store(last, Ordering::Relaxed);
     for (task, watcher) in watching.into_iter().zip(&watchers) {
