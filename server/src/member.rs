@@ -90,8 +90,11 @@ pub fn raft_config(config: &Config) -> anyhow::Result<Arc<openraft::Config>> {
     let raft = openraft::Config {
         cluster_name: "keepstone".to_owned(),
         heartbeat_interval: heartbeat,
+        // Raft's longest timeout is also the leader's lease, after which a member's own timeout begins: an election comes
+        // later than one election timeout and earlier than two. A member that loses elections keeps the timeout it drew,
+        // so those that are left tend to be long ones: the range is shorter than etcd's to be no later than it.
         election_timeout_min: heartbeat + 1,
-        election_timeout_max: election,
+        election_timeout_max: election.saturating_sub(heartbeat),
         backoff: "50ms 100ms 200ms ...500ms".to_owned(),
         max_payload_entries: 1024,
         snapshot_policy: SnapshotPolicy::Never,
@@ -541,4 +544,22 @@ fn show_in_metrics(ctx: &Arc<Context>) {
             observe::fill(&ctx, observed);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_election_comes_after_one_and_before_two_timeouts() {
+        for (heartbeat, election) in [(1, 5), (10, 50), (100, 1000), (500, 50_000)] {
+            let mut config = Config::defaults();
+            config.heartbeat_interval = Duration::from_millis(heartbeat);
+            config.election_timeout = Duration::from_millis(election);
+            let raft = raft_config(&config).expect("flags that are allowed");
+            let (shortest, longest) = (raft.election_timeout_min, raft.election_timeout_max);
+            let lease = longest;
+            assert!(lease + shortest > election && lease + longest < 2 * election, "{shortest} to {longest}");
+        }
+    }
 }
