@@ -31,19 +31,19 @@ pub async fn change(ctx: &Context, call: Kind) -> Result<Vec<Member>, Error> {
     let began = Instant::now();
     let limit = ctx.config.request_timeout();
     let attempt = async {
+        let mut again = false;
         loop {
             let mut views = ctx.leadership.watch();
             let leader = views.borrow_and_update().leader;
-            match leader {
-                Some(leader) if leader == ctx.core.identity.member_id => match decide(ctx, &call).await {
-                    Err(Error::NotLeader) => {}
-                    decided => return decided,
-                },
-                Some(leader) => match ask(ctx, leader, &call).await {
-                    Err(Error::NotLeader) => {}
-                    answered => return answered,
-                },
-                None => {}
+            let answer = match leader {
+                Some(leader) if leader == ctx.core.identity.member_id => decide(ctx, &call).await,
+                Some(leader) => ask(ctx, leader, &call).await,
+                None => Err(Error::NotLeader),
+            };
+            match answer {
+                Err(Error::NotLeader) => again = true,
+                Err(error) if again && was_removed(ctx, &call, error).await => return Ok(members(ctx)),
+                answer => return answer,
             }
             // The next leader, or the same one once it can tell that it is.
             drop(tokio::time::timeout(LOOK_EVERY * 5, views.changed()).await);
@@ -88,38 +88,68 @@ async fn decide(ctx: &Context, call: &Kind) -> Result<Vec<Member>, Error> {
             propose(ctx, InternalRaftRequest { member_add: Some(add.clone()), ..Default::default() }).await?;
         }
         Kind::Remove(remove) => {
-            check_remove(ctx, MemberId(remove.id))?;
-            propose(ctx, InternalRaftRequest { member_remove: Some(*remove), ..Default::default() }).await?;
-            followed(ctx, MemberId(remove.id), Followed::Gone).await;
+            let id = MemberId(remove.id);
+            let removed_before = ctx.core.state.read().members().is_removed(id);
+            if !removed_before {
+                check_remove(ctx, id)?;
+                propose(ctx, InternalRaftRequest { member_remove: Some(*remove), ..Default::default() }).await?;
+            }
+            gone(ctx, id).await?;
+            if removed_before {
+                return Err(Error::MemberNotFound);
+            }
         }
         Kind::Promote(promote) => {
             check_promote(ctx, MemberId(promote.id))?;
             propose(ctx, InternalRaftRequest { member_promote: Some(*promote), ..Default::default() }).await?;
-            followed(ctx, MemberId(promote.id), Followed::Votes).await;
+            votes(ctx, MemberId(promote.id)).await;
         }
     }
-    Ok(ctx.core.state.read().members().iter().cloned().collect())
+    Ok(members(ctx))
+}
+
+fn members(ctx: &Context) -> Vec<Member> {
+    ctx.core.state.read().members().iter().cloned().collect()
+}
+
+/// Whether a later leader's `error` says no more than that an earlier one had removed whom `call` removes.
+async fn was_removed(ctx: &Context, call: &Kind, error: Error) -> bool {
+    let Kind::Remove(remove) = call else { return false };
+    let id = MemberId(remove.id);
+    // Nobody talks to a member that is gone: it may have asked for its own removal.
+    let refused = id == ctx.core.identity.member_id && error == Error::TimeoutDueToConnectionLost;
+    let removed = || ctx.core.state.read().members().is_removed(id);
+    (error == Error::MemberNotFound || refused) && (removed() || ctx.reads.wait().await.is_ok() && removed())
 }
 
 async fn propose(ctx: &Context, request: InternalRaftRequest) -> Result<(), Error> {
     ctx.proposer.propose(request).await.map(drop)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Followed {
-    Gone,
-    Votes,
+/// Waits until Raft has done without a removed member, and that is applied: whoever is told of the removal may end the
+/// member, and what is not committed then could need its vote for ever.
+///
+/// # Errors
+/// `NotLeader` when the next leader has to see to it, `Timeout`.
+async fn gone(ctx: &Context, id: MemberId) -> Result<(), Error> {
+    let due = Instant::now() + ctx.config.request_timeout();
+    while ctx.core.in_raft(id) || reconcile::situation(ctx).joint {
+        if !ctx.leadership.leads() {
+            return Err(Error::NotLeader);
+        }
+        if Instant::now() >= due {
+            return Err(Error::Timeout);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }
 
-/// Waits until Raft's membership has followed the table, or this member leads no longer: the next leader goes on then.
-async fn followed(ctx: &Context, id: MemberId, goal: Followed) {
+/// Waits until a promoted member votes, or this member leads no longer: the next leader goes on then.
+async fn votes(ctx: &Context, id: MemberId) {
     while ctx.leadership.leads() {
         let s = reconcile::situation(ctx);
-        let reached = match goal {
-            Followed::Gone => !s.voters.contains(&id) && !s.learners.contains(&id),
-            Followed::Votes => s.voters.contains(&id),
-        };
-        if reached && !s.joint {
+        if s.voters.contains(&id) && !s.joint {
             return;
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -166,9 +196,6 @@ fn check_add(ctx: &Context, add: &MemberAdd) -> Result<(), Error> {
 fn check_remove(ctx: &Context, id: MemberId) -> Result<(), Error> {
     let learner = {
         let state = ctx.core.state.read();
-        if state.members().is_removed(id) {
-            return Err(Error::MemberNotFound);
-        }
         state.members().get(id).ok_or(Error::MemberNotFound)?.is_learner
     };
     let s = reconcile::situation(ctx);

@@ -241,6 +241,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 shared.decoded_bytes -= bytes;
             }
         }
-        self.wait(|wal, done| wal.purge(pos, done)).await
+        self.wait(|wal, done| wal.purge(pos, done)).await?;
+        tracing::info!("compact-index" = pos.index, "compacted Raft logs");
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,8 @@ func leftBehind(t *testing.T, signal syscall.Signal, before func(*member)) (all 
 	found, others := leader(t, all)
 	last = others[0]
 	before(last)
+	status, err := last.connect().Status(within(t), last.client)
+	require.NoError(t, err)
 	givenUp := func() int { return strings.Count(found.log(), "ReplicationCore recv RPCError") }
 	seen := givenUp()
 	if signal == syscall.SIGSTOP {
@@ -45,12 +48,23 @@ func leftBehind(t *testing.T, signal syscall.Signal, before func(*member)) (all 
 	// Large, so that no more than a part of one is on its way to a member that does not read.
 	fill(t, found, "while-away", 300, large)
 	purge(t, found)
-	if signal == syscall.SIGSTOP {
-		// What it is being sent at the time is purged once that has failed.
-		seen = givenUp()
-		harness.Eventually(t, "the leader to try again", func() bool { return givenUp() > seen })
-	}
+	// What it is being sent at the time is purged once that has failed. A few entries may wait for it on the way.
+	harness.Eventually(t, "the log to go", func() bool { return purged(found) > status.RaftIndex+100 })
 	return all, last
+}
+
+// purged is how far a member's log has gone.
+func purged(m *member) (index uint64) {
+	for _, line := range strings.Split(m.log(), "\n") {
+		var entry struct {
+			Msg   string
+			Index uint64 `json:"compact-index"`
+		}
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "compacted Raft logs" {
+			index = entry.Index
+		}
+	}
+	return index
 }
 
 // purge has the log of m begin a few entries before its end.
