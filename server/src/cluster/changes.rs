@@ -12,6 +12,7 @@ use keepstone_state::{Error, MemberId};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::time::Instant;
 
+use super::plan::Row;
 use super::reconcile;
 use crate::api::context::Context;
 use crate::peer::wire;
@@ -199,8 +200,9 @@ fn check_remove(ctx: &Context, id: MemberId) -> Result<(), Error> {
         state.members().get(id).ok_or(Error::MemberNotFound)?.is_learner
     };
     let s = reconcile::situation(ctx);
-    // Whatever the settings: somebody has to be left who has the data.
-    let heirs = s.voters.iter().filter(|voter| **voter != id && s.caught_up.contains(voter));
+    // Whatever the settings: somebody has to be left who has the data, and is not about to go as well.
+    let stays = |row: &&Row| row.id != id && !row.learner && s.voters.contains(&row.id);
+    let heirs = s.table.iter().filter(stays).filter(|row| s.caught_up.contains(&row.id));
     if s.voters.contains(&id) && heirs.count() == 0 {
         return Err(Error::MemberNotEnoughStarted);
     }

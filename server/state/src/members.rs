@@ -151,8 +151,13 @@ impl Members {
         Ok(answer)
     }
 
+    /// The last voter stays, whatever its proposer knew: two removals may have been proposed side by side.
     pub(crate) fn remove(&mut self, id: MemberId, effects: &mut Effects) -> Result<(), Error> {
-        self.members.remove(&id).ok_or(Error::MemberNotFound)?;
+        let voter = !self.get(id).ok_or(Error::MemberNotFound)?.is_learner;
+        if voter && !self.iter().any(|other| other.id != id.0 && !other.is_learner) {
+            return Err(Error::MemberNotEnoughStarted);
+        }
+        self.members.remove(&id);
         effects.erase_member(id);
         effects.write(&Row::Removed(id));
         self.restore(Row::Removed(id));

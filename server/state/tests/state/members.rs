@@ -69,6 +69,19 @@ fn ids_and_peer_urls_are_nobody_elses() {
 }
 
 #[test]
+fn two_removals_side_by_side_leave_a_voter() {
+    let mut member = founded();
+    member.apply(&add(2, "http://2:2380", false)).expect("added");
+    member.apply(&add(3, "http://3:2380", true)).expect("added");
+    member.apply(&remove(2)).expect("removed");
+    assert_eq!(member.apply(&remove(1)), Err(Error::MemberNotEnoughStarted));
+    assert_eq!(member.apply(&remove(4)), Err(Error::MemberNotFound));
+    member.apply(&remove(3)).expect("a learner is no voter");
+    assert_eq!(member.state.members().iter().map(|row| row.id).collect::<Vec<_>>(), [1]);
+    assert!(member.store.restore() == member.state);
+}
+
+#[test]
 fn a_removed_id_never_comes_back() {
     let mut member = founded();
     member.apply(&add(2, "http://2:2380", false)).expect("added");
@@ -115,6 +128,7 @@ fn a_member_publishes_itself_unless_it_was_removed() {
     assert_eq!(member.apply(&publish(1)), Ok(Reply::Done));
     assert_eq!(member.state.members().list()[0].client_urls, ["http://c:2379"]);
     assert_eq!(member.apply(&publish(2)), Err(Error::MemberNotFound));
+    member.apply(&add(2, "http://2:2380", false)).expect("added");
     member.apply(&remove(1)).expect("removed");
     assert_eq!(member.apply(&publish(1)), Ok(Reply::Done));
     assert!(member.state.members().get(MemberId(1)).is_none());
