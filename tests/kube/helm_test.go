@@ -3,18 +3,15 @@ package kube
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/client-go/rest"
@@ -231,15 +228,7 @@ func checkRendered(t *testing.T, h *helm) {
 }
 
 func TestChart(t *testing.T) {
-	runtime.LockOSThread() // see process.start
-	ctx, cancel := context.WithTimeoutCause(context.Background(), 4*time.Minute, errors.New("the test's time is over"))
-	defer cancel()
-	c := newCluster(ctx, t)
-	a, err := newAPI(c.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(ctx, t, "start kube-apiserver", func() error { return c.ready(ctx, a) })
+	ctx, c, a := startAPI(t)
 	h := newHelm(ctx, t, c.config)
 	for _, name := range []string{operatorHome, "team-a", "team-b"} {
 		namespace(ctx, t, a, name)

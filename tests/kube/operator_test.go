@@ -44,16 +44,23 @@ type tree = map[string]any
 // dryRun has a write checked and answered, and not kept. Unknown fields are errors, as they are to kubectl.
 var dryRun = url.Values{"dryRun": {"All"}, "fieldValidation": {"Strict"}}
 
-func TestOperatorAPI(t *testing.T) {
+// startAPI starts an API server for one test, which has four minutes.
+func startAPI(t *testing.T) (context.Context, *cluster, *api) {
+	t.Helper()
 	runtime.LockOSThread() // see process.start
 	ctx, cancel := context.WithTimeoutCause(context.Background(), 4*time.Minute, errors.New("the test's time is over"))
-	defer cancel()
+	t.Cleanup(cancel)
 	c := newCluster(ctx, t)
 	a, err := newAPI(c.config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	eventually(ctx, t, "start kube-apiserver", func() error { return c.ready(ctx, a) })
+	return ctx, c, a
+}
+
+func TestOperatorAPI(t *testing.T) {
+	ctx, _, a := startAPI(t)
 	installCRDs(ctx, t, a)
 
 	t.Run("rules", func(t *testing.T) { checkRules(ctx, t, a) })

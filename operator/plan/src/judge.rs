@@ -11,6 +11,25 @@ use crate::{backup, certs, maintenance, repair, storage, workload};
 
 type Verdict = (Truth, Reason, String);
 
+/// Whether it says that there is less than was asked for, rather than that something is under way.
+fn is_trouble(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::QuorumLost
+            | Reason::SplitBrain
+            | Reason::BootstrapFailed
+            | Reason::UpgradeStuck
+            | Reason::DeadlineExceeded
+            | Reason::InvalidSpec
+            | Reason::StorageResizeRejected
+            | Reason::MemberUnhealthy
+            | Reason::LearnerStuck
+            | Reason::VolumeForeign
+            | Reason::AlarmNoSpace
+            | Reason::AlarmCorrupt
+    )
+}
+
 /// Without a view: the API server did not tell enough.
 pub(crate) fn unseen(d: &Desired) -> Vec<Condition> {
     use ConditionType::{AllMembersUpdated, Available, BackupHealthy, Degraded, Progressing, Ready, TlsReady};
@@ -162,7 +181,7 @@ fn progressing(v: &View, next: &Next) -> Verdict {
     let yes = |reason| (Truth::True, reason, message.clone());
     match next {
         Next::Act(Act::ApplyWorkload { .. }) => return yes(rolling(v)),
-        Next::Wait(w) if !w.reason.is_trouble() && w.reason != Reason::MembersUnreachable => return yes(w.reason),
+        Next::Wait(w) if !is_trouble(w.reason) && w.reason != Reason::MembersUnreachable => return yes(w.reason),
         _ => {}
     }
     if v.o.cluster.cluster_id.is_none() {
@@ -179,7 +198,7 @@ fn progressing(v: &View, next: &Next) -> Verdict {
 }
 
 fn degraded(v: &View, wait: Option<&Wait>) -> Verdict {
-    if let Some(wait) = wait.filter(|w| w.reason.is_trouble()) {
+    if let Some(wait) = wait.filter(|w| is_trouble(w.reason)) {
         return (Truth::True, wait.reason, wait.message.clone());
     }
     let yes = |reason, message: &str| (Truth::True, reason, message.to_owned());

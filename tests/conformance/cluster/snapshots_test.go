@@ -143,12 +143,12 @@ func TestAMemberThatWasAwayForLongIsBroughtUp(t *testing.T) {
 	require.False(t, bySnapshot(last), "the log was enough")
 }
 
-func TestWatchesGoOnOverASnapshot(t *testing.T) {
-	var watch clientv3.WatchChan
-	var from int64
+// leftBehindWatching are members of which the last is hung, with a watch of everything there that has had revision from.
+func leftBehindWatching(t *testing.T) (all []*member, last *member, watch clientv3.WatchChan, from int64) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	all, last := leftBehind(t, syscall.SIGSTOP, func(m *member) {
+	t.Cleanup(cancel)
+	all, last = leftBehind(t, syscall.SIGSTOP, func(m *member) {
 		client := m.connect()
 		answer, err := client.Put(within(t), "first", "value")
 		require.NoError(t, err)
@@ -157,6 +157,11 @@ func TestWatchesGoOnOverASnapshot(t *testing.T) {
 		created := <-watch
 		require.NoError(t, created.Err())
 	})
+	return all, last, watch, from
+}
+
+func TestWatchesGoOnOverASnapshot(t *testing.T) {
+	all, last, watch, from := leftBehindWatching(t)
 	require.NoError(t, last.cmd.Process.Signal(syscall.SIGCONT))
 	harness.Eventually(t, "a snapshot", func() bool { return bySnapshot(last) })
 	agree(t, all)
@@ -177,19 +182,7 @@ func TestWatchesGoOnOverASnapshot(t *testing.T) {
 // What was on its way to the member when it stopped may reach it before the snapshot does. So the watch may go on; what it
 // may not do is pass over something.
 func TestAWatchWhoseHistoryASnapshotTookGoesOnOrIsTold(t *testing.T) {
-	var watch clientv3.WatchChan
-	var from int64
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	all, last := leftBehind(t, syscall.SIGSTOP, func(m *member) {
-		client := m.connect()
-		answer, err := client.Put(within(t), "first", "value")
-		require.NoError(t, err)
-		from = answer.Header.Revision
-		watch = client.Watch(ctx, "", clientv3.WithPrefix(), clientv3.WithRev(from))
-		created := <-watch
-		require.NoError(t, created.Err())
-	})
+	all, last, watch, from := leftBehindWatching(t)
 	other := another(all, last)
 	status, err := other.connect().Status(within(t), other.client)
 	require.NoError(t, err)
