@@ -12,7 +12,7 @@ type world struct {
 	compacted int64
 	floors    []int64 // every revision compacted at
 	leases    []int64
-	watches   int
+	crashes   bool // both sides are killed and started again
 }
 
 // step takes one random step.
