@@ -46,6 +46,10 @@ fn remove(v: &View, operation: &Operation, join: &Join) -> Next {
     if v.member(leaver).is_none() {
         return disarm(v, leaver);
     }
+    let voter = v.member(leaver).is_some_and(|m| !m.learner);
+    if voter && operation.request.is_none() && v.well(join.ordinal) && v.loss(join.ordinal).is_none() {
+        return verbs::finish(v, operation, Outcome::Failed("it came back by itself"));
+    }
     if !v.removable(join.ordinal) {
         // Nothing has been touched yet: what else there is to repair goes first.
         return verbs::finish(v, operation, Outcome::Failed("the rest would have had no quorum"));

@@ -36,8 +36,13 @@ pub(crate) fn refound(v: &View, operation: &Operation, r: &Restore) -> Next {
 fn stop(v: &View) -> Next {
     match v.workload {
         Some(w) if w.replicas > 0 => Next::Act(Act::SetReplicas { uid: w.uid.clone(), from: w.replicas, to: 0 }),
-        _ if !v.pods.is_empty() => Next::wait(Reason::Restoring, "the members are being stopped"),
-        _ => Next::Pass,
+        // Without it nobody ends the pods.
+        None => crate::workload::create(v),
+        Some(_) => match v.pods.iter().find(|(_, p)| p.terminating && p.node_lost.is_some()) {
+            Some((n, _)) => v.end(*n, true),
+            None if v.pods.is_empty() => Next::Pass,
+            None => Next::wait(Reason::Restoring, "the members are being stopped"),
+        },
     }
 }
 

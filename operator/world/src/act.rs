@@ -224,7 +224,8 @@ impl World {
             self.may_go_down(n)?;
         }
         if force {
-            if self.bound(n).is_some() && !matches!(self.intent(), Some(Intent::RecoverQuorum(_))) {
+            if self.bound(n).is_some() && !matches!(self.intent(), Some(Intent::RecoverQuorum(_) | Intent::Restore(_)))
+            {
                 return broken(format!("pod {n} was forced while its member is in the table"));
             }
             let disk = self.kube.end(n);

@@ -168,7 +168,7 @@ pub fn desired(spec: &Spec) -> Desired {
         retain_policy: Retention::Delete,
         quota: 1000,
         tls: Tls::Disabled,
-        update: Update { pause_between: Seconds(0), allow_downgrade: false, snapshot_before: false, max_lag: 10 },
+        update: Update { pause_between: Seconds(0), allow_downgrade: true, snapshot_before: false, max_lag: 10 },
         recovery: Recovery {
             replace: true,
             after_restarts: 5,

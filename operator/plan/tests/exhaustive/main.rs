@@ -135,3 +135,18 @@ fn orders() {
     world.ask(Verb::ReplaceMember { ordinal: Ordinal(2) });
     check(world, &all_ills(), &bounds(1));
 }
+
+#[test]
+fn a_new_version_and_the_way_back() {
+    let mut faults = all_ills();
+    faults.push(Fault::Minor(4));
+    check(after(three(), Fault::Minor(5)), &faults, &bounds(2));
+}
+
+#[test]
+fn restoring_a_backup() {
+    let mut world = three();
+    let confirm = ClusterId(world.latched.expect("there is a cluster"));
+    world.ask(Verb::Restore { source: "backup".into(), confirm });
+    check(world, &all_ills(), &bounds(1));
+}

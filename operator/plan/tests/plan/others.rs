@@ -199,3 +199,13 @@ fn a_restore_saves_what_there_is_before_it_deletes_it() {
     let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: Some("b1".into()) };
     assert_eq!(case.intent(), Intent::Bootstrap(first));
 }
+
+#[test]
+fn a_restore_ends_pods_that_have_no_workload() {
+    let mut case = well(2);
+    let claims = BTreeMap::from([(Ordinal(0), uid("claim-0")), (Ordinal(1), uid("claim-1"))]);
+    case.under_way(Intent::Restore(Restore { source: "b1".into(), lost: CLUSTER, claims }));
+    known(&mut case.o.objects).open = false;
+    case.o.workload = Seen::Known(None);
+    assert!(matches!(case.act(), Some(Act::ApplyWorkload { replicas: 0, .. })));
+}

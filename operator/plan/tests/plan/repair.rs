@@ -368,3 +368,14 @@ fn a_pod_with_a_bad_template_is_mended_also_in_mid_replacement() {
     case.under_way(Intent::ReplaceMember(replaced(0)));
     assert!(matches!(case.intent(), Intent::Roll(roll) if roll.ordinal == Ordinal(1)));
 }
+
+/// Its node was gone for longer than anybody waits, and came back.
+#[test]
+fn a_member_that_came_back_before_it_was_removed_stays() {
+    let mut case = well(3);
+    case.under_way(Intent::ReplaceMember(replaced(1)));
+    assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
+    case.request(Verb::ReplaceMember { ordinal: Ordinal(1) });
+    case.under_way(Intent::ReplaceMember(replaced(1))).request = Some(uid("request"));
+    assert_eq!(case.act(), Some(Act::MemberRemove { id: id(1) }), "unless somebody asked for it");
+}
