@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blueprint;
+pub mod convert;
 pub mod names;
 pub mod objects;
 pub mod pki;
