@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blueprint;
+pub mod controller;
 pub mod convert;
 pub mod names;
 pub mod objects;

@@ -9,23 +9,30 @@ use crate::act::{Act, Outcome, Permit, PermitKind};
 use crate::condition::Reason;
 use crate::ids::{Ordinal, Uid};
 use crate::next::Next;
-use crate::observed::Phase;
+use crate::observed::{Claim, Phase};
 use crate::operation::{Intent, Operation, Recover};
 use crate::upkeep;
 use crate::verbs;
 use crate::view::{Loss, View};
+use crate::workload;
 
 /// Who knows most: the newest term, then the most entries; where nobody answers, the first whose volume is there.
 pub(crate) fn survivor(v: &View) -> Option<Ordinal> {
-    let intact = |n: &Ordinal| v.claims.contains_key(n) && v.loss(*n) != Some(Loss::Data);
-    let places = || (0..v.replicas()).map(Ordinal).filter(intact);
+    let intact = |n: &Ordinal| kept(v).any(|(m, _)| m == n) && v.loss(*n) != Some(Loss::Data);
+    let places = || (0..workload::places(v)).map(Ordinal).filter(intact);
     let best = places().filter_map(|n| v.status(n).map(|s| (s.term, s.applied, std::cmp::Reverse(n)))).max();
     best.map(|(_, _, n)| n.0).or_else(|| places().next())
 }
 
+/// Claims of this cluster whose members have not left.
+fn kept<'a>(v: &View<'a>) -> impl Iterator<Item = (&'a Ordinal, &'a Claim)> {
+    let uid = &v.o.cluster.uid;
+    v.claims.iter().filter(move |(_, c)| c.owner == *uid && c.left.is_none())
+}
+
 pub(crate) fn begin(v: &View, survivor: Ordinal, request: Option<Uid>) -> Next {
     let (Some(claim), Some(lost)) = (v.claims.get(&survivor), v.o.cluster.cluster_id) else { return Next::Pass };
-    let others = v.claims.iter().filter(|(n, c)| **n != survivor && n.0 < v.replicas() && c.owner == v.o.cluster.uid);
+    let others = kept(v).filter(|(n, _)| **n != survivor && n.0 < workload::places(v));
     let recover = Recover {
         survivor,
         claim: claim.uid.clone(),
@@ -84,7 +91,9 @@ fn stop_others(v: &View, r: &Recover) -> Next {
     let Some(fenced) = v.o.fenced.known() else {
         return Next::wait(Reason::MembersUnreachable, "which places are fenced can't be read");
     };
-    let others: BTreeSet<_> = (0..v.replicas()).map(Ordinal).filter(|n| *n != r.survivor).collect();
+    // Of a StatefulSet that is larger than what there was, the new pods too.
+    let places = workload::places(v).max(v.replicas());
+    let others: BTreeSet<_> = (0..places).map(Ordinal).filter(|n| *n != r.survivor).collect();
     if !others.is_subset(fenced) {
         return Next::Act(Act::SetFence(others));
     }

@@ -327,6 +327,26 @@ fn a_recovered_cluster_has_an_id_that_no_old_member_answers_to() {
     assert_eq!(case.act(), Some(Act::RevokePermit { nonce: Nonce(42) }));
 }
 
+/// Taken for no claims of the cluster's, they would come back with its old data under the new one.
+#[test]
+fn claims_beyond_a_statefulset_that_was_scaled_by_hand_are_saved_too() {
+    let mut case = majority_lost(2);
+    for n in [1, 3] {
+        known(&mut case.o.claims).insert(Ordinal(n), claim(n));
+    }
+    case.claim(3).left = Some(Some(id(3)));
+    case.workload().replicas = 1;
+    case.request(Verb::RecoverQuorum { survivor: Ordinal(2), confirm: CLUSTER });
+    let Intent::RecoverQuorum(recover) = case.intent() else { panic!("not a recovery") };
+    assert_eq!(recover.claims, BTreeMap::from([(Ordinal(1), uid("claim-1"))]), "and none that a member has left");
+    case.under_way(Intent::RecoverQuorum(recover));
+    known(&mut case.o.objects).open = false;
+    case.o.saved = Seen::Known([1, 2].map(|n| (Ordinal(n), Phase::Succeeded)).into());
+    assert_eq!(case.act(), Some(Act::SetReplicas { uid: uid("sts"), from: 1, to: 3 }));
+    case.workload().replicas = 3;
+    assert_eq!(case.act(), Some(Act::SetFence([Ordinal(0), Ordinal(1)].into())));
+}
+
 #[test]
 fn a_copied_manifest_gives_up_no_other_cluster() {
     let mut case = majority_lost(2);
