@@ -36,8 +36,10 @@ use crate::metrics::{self, Metrics};
 use crate::peer::Transport;
 use crate::peer::book::Book;
 use crate::peer::grpc::{Connector, GrpcTransport};
+use crate::peer::heartbeat;
 use crate::peer::inbox::MemberInbox;
 use crate::peer::service::{PeerService, Running};
+use crate::peer::traffic::Traffic;
 use crate::propose::Proposer;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Peers;
@@ -209,7 +211,8 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let checkpointer = Arc::new(Checkpointer::start(core.clone()).context("starting the checkpoint thread")?);
 
     let leadership = Leadership::new(identity.member_id, config.election_timeout);
-    let grpc = GrpcTransport::new(identity, log.passport.incarnation, book, connector);
+    let traffic = Traffic::new(identity.member_id, metrics.clone());
+    let grpc = GrpcTransport::new(identity, log.passport.incarnation, book, connector, traffic.clone());
     let transport: Arc<dyn Transport> = Arc::new(grpc.clone());
     let log_store = LogStore::new(log.wal.clone()).context("reading the log")?;
     let machine = StateMachine::new(core.clone(), applied, log_store.synced());
@@ -282,10 +285,11 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         paths,
     });
     let gate = Arc::new(MemberGate::new(core.clone(), desk.clone()));
-    drop(running.set(Running { gate, inbox: Arc::new(MemberInbox::new(ctx.clone())) }));
+    drop(running.set(Running { gate, inbox: Arc::new(MemberInbox::new(ctx.clone())), traffic }));
     drop(peer_http.set(http::peer_router(&ctx)));
     desk.open(ctx.clone());
     tokio::spawn(reconcile::run(ctx.clone()));
+    tokio::spawn(heartbeat::run(grpc.clone(), others(&core)));
     tokio::spawn(purge::run(core.clone(), raft.clone(), log.wal.clone(), config.clone(), checkpointer.durable()));
     let segments = log.wal.clone();
     tokio::spawn(snapshot::tend(Arc::downgrade(&core), move || segments.stats().segments));
@@ -535,6 +539,17 @@ async fn report_corrupt(ctx: &Context) -> anyhow::Result<()> {
 async fn propose(ctx: &Context, request: InternalRaftRequest) -> anyhow::Result<()> {
     ctx.proposer.propose(request).await.context("publishing this member")?;
     Ok(())
+}
+
+/// The members beside this one.
+fn others(core: &Arc<Core>) -> impl Fn() -> Vec<MemberId> + Send + 'static {
+    let core = Arc::downgrade(core);
+    move || {
+        let Some(core) = core.upgrade() else { return Vec::new() };
+        let state = core.state.read();
+        let ids = state.members().iter().map(|member| MemberId(member.id));
+        ids.filter(|id| *id != core.identity.member_id).collect()
+    }
 }
 
 fn show_in_metrics(ctx: &Arc<Context>) {

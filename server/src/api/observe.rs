@@ -4,6 +4,7 @@ use keepstone_proto::etcdserverpb::AlarmType;
 use openraft::async_runtime::watch::WatchReceiver as _;
 
 use super::context::Context;
+use crate::cluster::reconcile;
 use crate::metrics::{ActiveAlarm, Feature, Observed};
 
 /// Fills in all that this member knows.
@@ -17,6 +18,7 @@ pub fn fill(ctx: &Context, observed: &mut Observed) {
         observed.is_leader = ctx.is_leader();
         observed.committed = now.local_committed.as_ref().map_or(0, |id| id.index());
     }
+    observed.pending_promotions = reconcile::pending_promotions(ctx).len() as u64;
     observed.applied = core.applied_index();
     {
         let state = core.state.read();

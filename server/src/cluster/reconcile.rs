@@ -85,6 +85,17 @@ pub fn differs(ctx: &Context) -> bool {
     s.joint || s.voters != voters || s.learners != learners
 }
 
+/// Members that the table has as voters and that have no vote yet: they have not caught up, or never run. Known to every
+/// member, in the order of their IDs.
+pub fn pending_promotions(ctx: &Context) -> Vec<MemberId> {
+    let metrics = ctx.raft.metrics();
+    let now = metrics.borrow_watched();
+    let voters: BTreeSet<u64> = now.membership_config.voter_ids().collect();
+    let state = ctx.core.state.read();
+    let voting = state.members().iter().filter(|member| !member.is_learner);
+    voting.filter(|member| !voters.contains(&member.id)).map(|member| MemberId(member.id)).collect()
+}
+
 /// Takes the next step; whether there was one.
 async fn step(ctx: &Context) -> bool {
     // Raft's membership is known from the log at once, the table only once it is applied: a new leader whose table is

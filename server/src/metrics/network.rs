@@ -1,5 +1,7 @@
 //! Bytes to and from clients and other members.
 
+use std::time::Instant;
+
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::groups::{counter, doubling, register};
@@ -50,6 +52,41 @@ pub struct SnapshotTransfer {
     pub failed: IntCounter,
     /// Seconds.
     pub duration: Histogram,
+}
+
+impl SnapshotTransfer {
+    /// A snapshot is on its way from now on.
+    #[must_use]
+    pub fn begin(self) -> Transferring {
+        self.inflight.inc();
+        Transferring { counters: self, began: Instant::now(), done: false }
+    }
+}
+
+/// A snapshot on its way. One that is given up has failed.
+#[derive(Debug)]
+pub struct Transferring {
+    counters: SnapshotTransfer,
+    began: Instant,
+    done: bool,
+}
+
+impl Transferring {
+    /// It is there.
+    pub fn succeeded(mut self) {
+        self.done = true;
+        self.counters.succeeded.inc();
+        self.counters.duration.observe(self.began.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for Transferring {
+    fn drop(&mut self) {
+        self.counters.inflight.dec();
+        if !self.done {
+            self.counters.failed.inc();
+        }
+    }
 }
 
 fn counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {

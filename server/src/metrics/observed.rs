@@ -15,6 +15,8 @@ pub struct Observed {
     pub cluster_version: Option<String>,
     /// IDs of all members of the cluster, this one too.
     pub members: Vec<u64>,
+    /// Voters that have no vote yet because they have not caught up.
+    pub pending_promotions: u64,
     pub alarms: Vec<ActiveAlarm>,
     pub features: Vec<Feature>,
     /// Log indexes.
@@ -97,6 +99,12 @@ impl Observed {
         f.labelled("etcd_server_feature_enabled", Kind::Gauge, "1 for a feature gate that is on.", features);
         let known = self.members.iter().map(|m| ([label("Local", &id), label("Remote", &hex(*m))].join(","), 1.0));
         f.labelled("etcd_network_known_peers", Kind::Gauge, "The members this one knows, always 1.", known);
+        f.single(
+            "keepstone_cluster_pending_promotions",
+            Kind::Gauge,
+            "Voters that have no vote yet because they have not caught up.",
+            self.pending_promotions as f64,
+        );
         let alarms = self.alarms.iter().map(|alarm| {
             let labels = [label("alarm_type", alarm.kind), label("server_id", &hex(alarm.member_id))].join(",");
             (labels, 1.0)

@@ -25,6 +25,7 @@ fn used(options: Options) -> Arc<Metrics> {
         o.members = vec![o.member_id];
         o.quota = 2_147_483_648;
         o.compact_revision = -1;
+        o.pending_promotions = 2;
         o.features = vec![Feature { name: "LeaseCheckpoint", stage: "ALPHA", enabled: false }];
     });
     metrics.server.range_took(true, 0.00015);
@@ -74,6 +75,8 @@ fn lines_read_as_etcds() {
         "etcd_server_id{server_id=\"628170c800dbcee\"} 1",
         "etcd_network_known_peers{Local=\"628170c800dbcee\",Remote=\"628170c800dbcee\"} 1",
         "etcd_server_quota_backend_bytes 2.147483648e+09",
+        "# TYPE keepstone_cluster_pending_promotions gauge",
+        "keepstone_cluster_pending_promotions 2",
         "etcd_debugging_mvcc_compact_revision -1",
         "etcd_server_feature_enabled{name=\"LeaseCheckpoint\",stage=\"ALPHA\"} 0",
         "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.001\"} 0",

@@ -24,6 +24,7 @@ use tonic::{Code, Status};
 
 use super::book::Book;
 use super::service::REMOVED;
+use super::traffic::Traffic;
 use super::{Answers, MAX_MESSAGE_BYTES, PeerError, Transport};
 use crate::config::ListenUrl;
 use crate::core::Identity;
@@ -60,6 +61,7 @@ struct Inner {
     book: Book,
     connector: Connector,
     connections: Mutex<HashMap<(MemberId, Lane), Connection>>,
+    traffic: Traffic,
     /// Somebody says that this member was removed.
     removed: Notify,
 }
@@ -134,7 +136,7 @@ fn was_not_sent(status: &Status) -> bool {
 }
 
 impl GrpcTransport {
-    pub fn new(identity: Identity, incarnation: [u8; 16], book: Book, connector: Connector) -> Self {
+    pub fn new(identity: Identity, incarnation: [u8; 16], book: Book, connector: Connector, traffic: Traffic) -> Self {
         Self {
             inner: Arc::new(Inner {
                 identity,
@@ -142,6 +144,7 @@ impl GrpcTransport {
                 book,
                 connector,
                 connections: Mutex::default(),
+                traffic,
                 removed: Notify::new(),
             }),
         }
@@ -150,6 +153,35 @@ impl GrpcTransport {
     /// Resolves once a member has said that this one was removed.
     pub async fn removed(&self) {
         self.inner.removed.notified().await;
+    }
+
+    pub fn traffic(&self) -> &Traffic {
+        &self.inner.traffic
+    }
+
+    /// Whether a member is there.
+    pub async fn ping(&self, to: MemberId) -> bool {
+        let asked = async {
+            let mut client = self.client(to, Lane::Calls)?;
+            match client.ping(self.envelope(to, Bytes::new())).await {
+                // An earlier version answers that it does not know the question.
+                Ok(_) => Ok(()),
+                Err(status) if status.code() == Code::Unimplemented => Ok(()),
+                Err(status) => Err(self.failure(to, Lane::Calls, &status)),
+            }
+        };
+        let answer = tokio::time::timeout(self.inner.connector.patience, asked).await;
+        let answer = self.counted(to, answer.unwrap_or(Err(PeerError::Timeout { to })));
+        answer.is_ok()
+    }
+
+    /// Counts what became of a message.
+    fn counted<T>(&self, to: MemberId, answer: Result<T, PeerError>) -> Result<T, PeerError> {
+        match &answer {
+            Ok(_) => self.traffic().answered(to),
+            Err(error) => self.traffic().failed(error),
+        }
+        answer
     }
 
     fn client(&self, to: MemberId, lane: Lane) -> Result<PeerClient<Channel>, PeerError> {
@@ -234,10 +266,14 @@ impl Transport for GrpcTransport {
         let this = self.clone();
         async move {
             let mut client = this.client(to, Lane::Calls)?;
-            match client.call(this.envelope(to, message)).await {
+            let peer = this.traffic().with(to);
+            peer.sent_bytes.inc_by(message.len() as u64);
+            let answer = match client.call(this.envelope(to, message)).await {
                 Ok(answer) => Ok(answer.into_inner().body),
                 Err(status) => Err(this.failure(to, Lane::Calls, &status)),
-            }
+            };
+            peer.received_bytes.inc_by(answer.as_ref().map_or(0, |body| body.len() as u64));
+            this.counted(to, answer)
         }
         .boxed()
     }
@@ -248,19 +284,27 @@ impl Transport for GrpcTransport {
         messages: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'static, Result<Answers, PeerError>> {
         let this = self.clone();
-        let envelopes = self.signed(to, Bytes::new(), messages);
+        let envelopes = self.signed(to, Bytes::new(), self.traffic().sending(to, messages));
         async move {
             let mut client = this.client(to, Lane::Entries)?;
-            match client.replicate(envelopes).await {
-                Ok(answers) => Ok(answers
-                    .into_inner()
-                    .map(move |answer| match answer {
-                        Ok(answer) => Ok(answer.body),
-                        Err(status) => Err(this.failure(to, Lane::Entries, &status)),
-                    })
-                    .boxed()),
+            let opened = match client.replicate(envelopes).await {
+                Ok(answers) => Ok(answers.into_inner()),
                 Err(status) => Err(this.failure(to, Lane::Entries, &status)),
-            }
+            };
+            let answers = this.counted(to, opened)?;
+            let peer = this.traffic().with(to);
+            let bodies = answers.map(move |answer| match answer {
+                Ok(answer) => {
+                    peer.received_bytes.inc_by(answer.body.len() as u64);
+                    Ok(answer.body)
+                }
+                Err(status) => {
+                    let error = this.failure(to, Lane::Entries, &status);
+                    this.traffic().failed(&error);
+                    Err(error)
+                }
+            });
+            Ok(bodies.boxed())
         }
         .boxed()
     }
@@ -272,13 +316,14 @@ impl Transport for GrpcTransport {
         pieces: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'static, Result<Bytes, PeerError>> {
         let this = self.clone();
-        let envelopes = self.signed(to, header, pieces);
+        let envelopes = self.signed(to, header, self.traffic().sending(to, pieces));
         async move {
             let mut client = this.client(to, Lane::Copies)?;
-            match client.snapshot(envelopes).await {
+            let answer = match client.snapshot(envelopes).await {
                 Ok(answer) => Ok(answer.into_inner().body),
                 Err(status) => Err(this.failure(to, Lane::Copies, &status)),
-            }
+            };
+            this.counted(to, answer)
         }
         .boxed()
     }

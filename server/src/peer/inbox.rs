@@ -75,10 +75,15 @@ impl Inbox for MemberInbox {
         let ctx = self.ctx.clone();
         async move {
             ctx.leadership.heard(from);
-            ctx.snapshots.receive(header, pieces).await.map_err(|error| {
+            let receiving = ctx.core.metrics.network.snapshots_from(from.0).begin();
+            let received = ctx.snapshots.receive(header, pieces).await.map_err(|error| {
                 tracing::info!(%error, "a snapshot was not received");
                 error.to_string()
-            })
+            });
+            if received.is_ok() {
+                receiving.succeeded();
+            }
+            received
         }
         .boxed()
     }

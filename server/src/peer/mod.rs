@@ -5,8 +5,10 @@
 
 pub mod book;
 pub mod grpc;
+pub mod heartbeat;
 pub mod inbox;
 pub mod service;
+pub mod traffic;
 pub mod wire;
 
 use bytes::Bytes;

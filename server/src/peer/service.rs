@@ -15,6 +15,7 @@ use keepstone_state::MemberId;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Inbox;
+use super::traffic::Traffic;
 
 /// What a member is told that was removed.
 pub const REMOVED: &str = "the member has been permanently removed from the cluster";
@@ -35,6 +36,7 @@ pub trait Reception: Send + Sync + 'static {
 pub struct Running {
     pub gate: Arc<dyn Gate>,
     pub inbox: Arc<dyn Inbox>,
+    pub traffic: Traffic,
 }
 
 /// The Peer service. Introductions are answered from the first moment on, the rest once the member runs.
@@ -53,23 +55,33 @@ impl PeerService {
         self.running.get().ok_or_else(|| Status::unavailable("this member is starting"))
     }
 
-    fn check(&self, sender: Option<&Sender>) -> Result<(MemberId, Arc<dyn Inbox>), Status> {
+    fn check(&self, sender: Option<&Sender>) -> Result<(MemberId, &Running), Status> {
         let running = self.running()?;
         let sender = sender.ok_or_else(|| Status::invalid_argument("the message does not say who sends it"))?;
         let from = running.gate.check(sender).map_err(Status::failed_precondition)?;
-        Ok((from, running.inbox.clone()))
+        Ok((from, running))
     }
 
     /// A stream's first message, and the bodies of those that follow. It ends where the connection does.
     async fn open(
         &self,
         mut stream: Streaming<Envelope>,
-    ) -> Result<(MemberId, Arc<dyn Inbox>, Bytes, BoxStream<'static, Bytes>), Status> {
+    ) -> Result<(MemberId, &Running, Bytes, BoxStream<'static, Bytes>), Status> {
         let first = stream.message().await?.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
-        let (from, inbox) = self.check(first.sender.as_ref())?;
-        let bodies = stream.take_while(|next| std::future::ready(next.is_ok()));
-        let bodies = bodies.filter_map(|next| std::future::ready(next.ok().map(|envelope| envelope.body)));
-        Ok((from, inbox, first.body, bodies.boxed()))
+        let (from, running) = self.check(first.sender.as_ref())?;
+        let peer = running.traffic.with(from);
+        peer.received_bytes.inc_by(first.body.len() as u64);
+        let bodies = tokio_stream::StreamExt::map_while(stream, move |next| match next {
+            Ok(Envelope { body, .. }) => {
+                peer.received_bytes.inc_by(body.len() as u64);
+                Some(body)
+            }
+            Err(_) => {
+                peer.receive_failures.inc();
+                None
+            }
+        });
+        Ok((from, running, first.body, bodies.boxed()))
     }
 }
 
@@ -81,8 +93,11 @@ fn unsigned(body: Bytes) -> Envelope {
 impl Peer for PeerService {
     async fn call(&self, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
         let envelope = request.into_inner();
-        let (from, inbox) = self.check(envelope.sender.as_ref())?;
-        let answer = inbox.call(from, envelope.body).await.map_err(Status::aborted)?;
+        let (from, running) = self.check(envelope.sender.as_ref())?;
+        let peer = running.traffic.with(from);
+        peer.received_bytes.inc_by(envelope.body.len() as u64);
+        let answer = running.inbox.call(from, envelope.body).await.map_err(Status::aborted)?;
+        peer.sent_bytes.inc_by(answer.len() as u64);
         Ok(Response::new(unsigned(answer)))
     }
 
@@ -92,15 +107,24 @@ impl Peer for PeerService {
         &self,
         request: Request<Streaming<Envelope>>,
     ) -> Result<Response<Self::ReplicateStream>, Status> {
-        let (from, inbox, _, messages) = self.open(request.into_inner()).await?;
-        let answers = inbox.replicate(from, messages);
+        let (from, running, _, messages) = self.open(request.into_inner()).await?;
+        let peer = running.traffic.with(from);
+        let answers = running.inbox.replicate(from, messages);
+        let answers = answers.inspect(move |answer| {
+            peer.sent_bytes.inc_by(answer.as_ref().map_or(0, |body| body.len() as u64));
+        });
         Ok(Response::new(answers.map(|answer| answer.map(unsigned).map_err(Status::aborted)).boxed()))
     }
 
     async fn snapshot(&self, request: Request<Streaming<Envelope>>) -> Result<Response<Envelope>, Status> {
-        let (from, inbox, header, pieces) = self.open(request.into_inner()).await?;
-        let answer = inbox.snapshot(from, header, pieces).await.map_err(Status::aborted)?;
+        let (from, running, header, pieces) = self.open(request.into_inner()).await?;
+        let answer = running.inbox.snapshot(from, header, pieces).await.map_err(Status::aborted)?;
         Ok(Response::new(unsigned(answer)))
+    }
+
+    async fn ping(&self, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
+        self.check(request.into_inner().sender.as_ref())?;
+        Ok(Response::new(unsigned(Bytes::new())))
     }
 
     async fn introduce(&self, request: Request<Introduction>) -> Result<Response<IntroductionAnswer>, Status> {

@@ -25,6 +25,7 @@ type member struct {
 	t                  *testing.T
 	bin, name, dir     string
 	client, peer, logs string
+	advertise          string // where the others find it, if that is not peer itself
 	flags              []string
 	cmd                *exec.Cmd
 	done               chan struct{}
@@ -38,7 +39,7 @@ func (m *member) start() {
 	m.cmd = exec.Command(m.bin, append([]string{
 		"--name=" + m.name, "--data-dir=" + m.dir,
 		"--listen-client-urls=http://" + m.client, "--advertise-client-urls=http://" + m.client,
-		"--listen-peer-urls=http://" + m.peer, "--initial-advertise-peer-urls=http://" + m.peer,
+		"--listen-peer-urls=http://" + m.peer, "--initial-advertise-peer-urls=http://" + m.reachable(),
 	}, m.flags...)...)
 	m.cmd.Stdout, m.cmd.Stderr = out, out
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -49,6 +50,13 @@ func (m *member) start() {
 		_ = m.cmd.Wait()
 		close(done)
 	}()
+}
+
+func (m *member) reachable() string {
+	if m.advertise != "" {
+		return m.advertise
+	}
+	return m.peer
 }
 
 func (m *member) log() string {
@@ -98,12 +106,17 @@ func (m *member) connect() *clientv3.Client {
 // three starts the founders a, b and c, with the same flags.
 func three(t *testing.T, bin string, flags ...string) []*member {
 	t.Helper()
-	var all []*member
+	all := []*member{newMember(t, bin, "a"), newMember(t, bin, "b"), newMember(t, bin, "c")}
+	found(t, all, flags...)
+	return all
+}
+
+// found starts the founders of a cluster.
+func found(t *testing.T, all []*member, flags ...string) {
+	t.Helper()
 	var founders []string
-	for _, name := range []string{"a", "b", "c"} {
-		m := newMember(t, bin, name)
-		all = append(all, m)
-		founders = append(founders, name+"=http://"+m.peer)
+	for _, m := range all {
+		founders = append(founders, m.name+"=http://"+m.reachable())
 	}
 	for _, m := range all {
 		m.flags = append([]string{"--initial-cluster=" + strings.Join(founders, ",")}, flags...)
@@ -112,7 +125,6 @@ func three(t *testing.T, bin string, flags ...string) []*member {
 	for _, m := range all {
 		m.ready()
 	}
-	return all
 }
 
 func newMember(t *testing.T, bin, name string) *member {

@@ -20,18 +20,23 @@ enum Check {
     SerializableRead,
     LinearizableRead,
     NonLearner,
+    PendingPromotion,
 }
 
 /// A set of checks and where it is asked for.
 struct Endpoint {
     name: &'static str,
     checks: &'static [Check],
+    /// Told beside the checks where there is something to tell, and never a reason to fail: a member whose cluster is
+    /// changing serves. Under its own address it is a check like any other, for whoever waits for the change to end.
+    told: &'static [Check],
 }
 
-static LIVEZ: Endpoint = Endpoint { name: "livez", checks: &[Check::SerializableRead] };
+static LIVEZ: Endpoint = Endpoint { name: "livez", checks: &[Check::SerializableRead], told: &[] };
 static READYZ: Endpoint = Endpoint {
     name: "readyz",
     checks: &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner],
+    told: &[Check::PendingPromotion],
 };
 
 impl Check {
@@ -41,6 +46,7 @@ impl Check {
             Self::SerializableRead => "serializable_read",
             Self::LinearizableRead => "linearizable_read",
             Self::NonLearner => "non_learner",
+            Self::PendingPromotion => "pending_promotion",
         }
     }
 
@@ -59,6 +65,10 @@ impl Check {
                     Ok(())
                 }
             }
+            Self::PendingPromotion => {
+                let pending: Vec<_> = member.pending_promotions().iter().map(|id| format!("{id:x}")).collect();
+                if pending.is_empty() { Ok(()) } else { Err(format!("no vote yet: {}", pending.join(", "))) }
+            }
         }
     }
 }
@@ -71,7 +81,7 @@ pub(super) fn routes(member: Arc<dyn Probe>) -> Router {
             &format!("/{}", endpoint.name),
             any(move |request| checked(all.clone(), endpoint, endpoint.checks, request)),
         );
-        for check in endpoint.checks {
+        for check in endpoint.checks.iter().chain(endpoint.told) {
             let one = member.clone();
             router = router.route(
                 &format!("/{}/{}", endpoint.name, check.name()),
@@ -101,6 +111,12 @@ async fn checked(member: Arc<dyn Probe>, endpoint: &Endpoint, checks: &[Check], 
                 failed = true;
                 report.push_str(&format!("[-]{} failed: {why}\n", check.name()));
             }
+        }
+    }
+    let told: &[Check] = if whole { endpoint.told } else { &[] };
+    for check in told.iter().filter(|check| !left_out(check)) {
+        if let Err(what) = check.run(member.as_ref()).await {
+            report.push_str(&format!("[+]{} ok: {what}\n", check.name()));
         }
     }
     if failed {

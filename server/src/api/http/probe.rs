@@ -7,6 +7,7 @@ use serde::Serialize;
 use tonic::Status;
 
 use crate::api::context::Context;
+use crate::cluster::reconcile;
 use crate::metrics::Metrics;
 
 /// A member of the cluster as `/members` shows it.
@@ -30,6 +31,8 @@ pub trait Probe: Send + Sync + 'static {
     fn alarms(&self) -> Vec<AlarmMember>;
     fn has_leader(&self) -> bool;
     fn is_learner(&self) -> bool;
+    /// IDs of voters that have no vote yet because they have not caught up.
+    fn pending_promotions(&self) -> Vec<u64>;
     /// Whether a read is answered now: a linearizable one waits for the leader's word, at most as long as any request.
     fn read(&self, serializable: bool) -> Read<'_>;
     /// "3.6.0", once decided.
@@ -51,6 +54,10 @@ impl Probe for Context {
     fn is_learner(&self) -> bool {
         let state = self.core.state.read();
         state.members().get(self.core.identity.member_id).is_some_and(|member| member.is_learner)
+    }
+
+    fn pending_promotions(&self) -> Vec<u64> {
+        reconcile::pending_promotions(self).into_iter().map(|id| id.0).collect()
     }
 
     fn read(&self, serializable: bool) -> Read<'_> {

@@ -15,6 +15,7 @@ struct Fake {
     alarms: Vec<AlarmType>,
     leader: AtomicBool,
     learner: bool,
+    pending: Vec<u64>,
     linearizable: Result<(), Status>,
     version: Option<String>,
     metrics: Arc<Metrics>,
@@ -26,6 +27,7 @@ impl Fake {
             alarms: Vec::new(),
             leader: AtomicBool::new(true),
             learner: false,
+            pending: Vec::new(),
             linearizable: Ok(()),
             version: Some("3.6.0".to_owned()),
             metrics: Metrics::new(Options::default()),
@@ -44,6 +46,10 @@ impl Probe for Fake {
 
     fn is_learner(&self) -> bool {
         self.learner
+    }
+
+    fn pending_promotions(&self) -> Vec<u64> {
+        self.pending.clone()
     }
 
     fn read(&self, serializable: bool) -> Read<'_> {
@@ -111,6 +117,22 @@ async fn a_healthy_member_answers_as_etcd_does() {
     ] {
         assert_eq!(get(Fake::well(), uri).await, (200, body.to_owned()), "{uri}");
     }
+}
+
+#[tokio::test]
+async fn a_pending_promotion_is_told_and_leaves_the_member_ready() {
+    let pending = || Fake { pending: vec![0xab, 0xcd], ..Fake::well() };
+    assert_eq!(get(pending(), "/readyz").await, (200, "ok\n".to_owned()));
+    let (status, body) = get(pending(), "/readyz?verbose").await;
+    assert_eq!((status, body.lines().rev().nth(1)), (200, Some("[+]pending_promotion ok: no vote yet: ab, cd")));
+    let (_, body) = get(pending(), "/readyz?verbose&exclude=pending_promotion").await;
+    assert!(!body.contains("pending_promotion"), "{body}");
+    let failed = "[-]pending_promotion failed: no vote yet: ab, cd\n\n".to_owned();
+    assert_eq!(get(pending(), "/readyz/pending_promotion").await, (503, failed));
+    assert_eq!(get(Fake::well(), "/readyz/pending_promotion").await, (200, "ok\n".to_owned()));
+    let (status, body) = get(Fake { learner: true, ..pending() }, "/readyz").await;
+    assert!(status == 503 && body.contains("[+]pending_promotion ok: no vote yet"), "{status} {body}");
+    assert_eq!(get(pending(), "/livez?verbose").await, (200, "[+]serializable_read ok\nok\n".to_owned()));
 }
 
 #[tokio::test]

@@ -12,10 +12,27 @@ use keepstone_store::Closing;
 use super::blocking;
 use super::staging::Staged;
 use crate::core::Core;
+use crate::metrics::IntGauge;
 use crate::raft::codec::Applied;
 
 /// How often it is looked whether anybody still reads the store that was replaced.
 const CLOSE_EVERY: Duration = Duration::from_millis(20);
+
+/// 1 for as long as it is there.
+struct InProgress<'a>(&'a IntGauge);
+
+impl<'a> InProgress<'a> {
+    fn begin(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
 
 /// Installs what was received, unless the member has got as far by itself. Returns what is applied now, if it did. Blocks.
 ///
@@ -29,6 +46,7 @@ pub fn install(core: &Arc<Core>, mut staged: Staged) -> io::Result<Option<Applie
     }
     let (home, number) = (staged.home.clone(), staged.number);
     let failed = |error| io::Error::other(format!("installing a snapshot: {error}"));
+    let _applying = InProgress::begin(&core.metrics.server.snapshot_applies);
     home.commit(number, &last).map_err(failed)?;
     let Some(parts) = staged.take() else { return Ok(None) };
     let replaced = core.replace(parts.state, parts.records, &staged.applied);

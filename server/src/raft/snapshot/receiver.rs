@@ -11,6 +11,7 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::SnapshotResponse;
 use openraft::storage::Snapshot;
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use super::blocking::{self, Stopped};
 use super::content::{Cursor, Total};
@@ -172,6 +173,7 @@ impl Receiver {
         last: LogId,
         pieces: BoxStream<'static, Bytes>,
     ) -> Result<Vote, ReceiveError> {
+        let began = Instant::now();
         let mut staging = self.staging.lock().await;
         self.prepare(&mut staging, &header, wire::id_of(&last)).await?;
         tracing::info!(index = last.index(), from_revision = header.from.at.main, "receiving a snapshot");
@@ -185,6 +187,7 @@ impl Receiver {
         let Some(full) = staging.take() else { return Err(ReceiveError::OtherPlace) };
         let expected = header.clone();
         let staged = blocking::run(move || full.complete(&expected, &total)).await??;
+        self.core.metrics.snapshots.db_save.observe(began.elapsed().as_secs_f64());
         let cluster = staged.state().and_then(|state| state.members().cluster_id());
         if let Some(other) = cluster.filter(|cluster| *cluster != self.core.identity.cluster_id) {
             return Err(ReceiveError::OtherCluster(other));

@@ -127,6 +127,7 @@ async fn send_it(
     );
     let header =
         Header { vote, applied: cut.applied().clone(), revision: cut.revision(), floor: cut.floor(), from }.encode();
+    let sending = core.metrics.network.snapshots_to(to.0).begin();
     let course = Arc::new(Course { moved: Mutex::new(Instant::now()), all: OnceLock::new(), failed: OnceLock::new() });
     let pieces = pieces(core.clone(), using.clone(), from, course.clone());
     let answer = tokio::select! {
@@ -137,6 +138,7 @@ async fn send_it(
     if theirs <= vote {
         tracing::info!(to = format!("{:x}", to.0), bytes = course.all.get(), took = ?began.elapsed(), "a snapshot was received");
         using.kept();
+        sending.succeeded();
     }
     drop(ticket);
     Ok(SnapshotResponse::new(theirs))
