@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::clocks::LeaseClock;
+use crate::cluster::changes::Turn;
 use crate::cluster::repair::Hold;
 use crate::compactor::Compactor;
 use crate::data::Checkpoint;
@@ -58,6 +59,8 @@ pub struct Core {
     members: watch::Sender<u64>,
     /// Whether the table has this member as a learner.
     learner: AtomicBool,
+    /// Whose turn it is to change the member table, if this member leads.
+    pub changing: Turn,
     /// Whether this member takes no entries because it is being repaired.
     pub hold: Hold,
     /// Whether this member's data is known to differ from the others'.
@@ -106,6 +109,7 @@ impl Core {
             book,
             members: watch::Sender::new(0),
             learner: AtomicBool::new(learner),
+            changing: Turn::default(),
             hold: Hold::default(),
             fenced: AtomicBool::new(fenced),
             in_raft: RwLock::new(in_raft),
@@ -129,7 +133,7 @@ impl Core {
             self.members_are(state);
         }
         if effects.alarms {
-            self.fenced.store(is_fenced(state, self.identity.member_id), Ordering::Relaxed);
+            self.fence(state);
         }
         let mark = codec::encode_applied(applied);
         self.records.append(effects.records, effects.tables, mark.clone());
@@ -144,8 +148,16 @@ impl Core {
         self.book.update(state.members().iter());
         let learner = state.members().get(self.identity.member_id).is_some_and(|member| member.is_learner);
         self.learner.store(learner, Ordering::Relaxed);
-        self.fenced.store(is_fenced(state, self.identity.member_id), Ordering::Relaxed);
+        self.fence(state);
         self.members.send_modify(|changes| *changes += 1);
+    }
+
+    /// Running watches end, and reads are refused, from here on or no longer.
+    fn fence(&self, state: &State) {
+        let fenced = is_fenced(state, self.identity.member_id);
+        if fenced != self.fenced.swap(fenced, Ordering::Relaxed) {
+            self.watch.look();
+        }
     }
 
     /// Raft's membership has changed. Call it under the state's write lock.

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
-use keepstone_proto::etcdserverpb::InternalRaftRequest;
+use keepstone_proto::etcdserverpb::alarm_request::AlarmAction;
+use keepstone_proto::etcdserverpb::{AlarmRequest, InternalRaftRequest};
 use keepstone_proto::keepstonepb::cluster_call::Kind;
 use keepstone_proto::keepstonepb::{ClusterCall, ClusterCallAnswer, Member, MemberAdd, peer_answer, peer_message};
 use keepstone_state::{Error, MemberId};
 use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::plan::Row;
@@ -23,6 +25,14 @@ const HEALTHY_FOR: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A learner may be promoted when it has this part of the leader's log, in percent, as in etcd.
 const READY_PERCENT: u64 = 90;
+
+/// Changes of the member table are decided one at a time: what one is allowed on, such as who is left to go on from,
+/// must not be what another takes away.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// Whether the last change may still be on its way through the log.
+    unsettled: Mutex<bool>,
+}
 
 /// Carries out a call of the Cluster service, here or on the leader. Returns the members afterwards.
 ///
@@ -81,32 +91,45 @@ async fn decide(ctx: &Context, call: &Kind) -> Result<Vec<Member>, Error> {
     if !ctx.leadership.leads() {
         return Err(Error::NotLeader);
     }
+    let mut unsettled = ctx.core.changing.unsettled.lock().await;
+    if *unsettled {
+        // The log keeps the order: once this entry, which changes nothing, is applied, an earlier one is or never will be.
+        let nothing = AlarmRequest { action: AlarmAction::Get as i32, ..Default::default() };
+        propose(ctx, InternalRaftRequest { alarm: Some(nothing), ..Default::default() }).await?;
+        *unsettled = false;
+    }
     // What earlier leaders decided has to be in the table.
     ctx.reads.wait().await?;
-    match call {
+    let mut removed_before = false;
+    let request = match call {
         Kind::Add(add) => {
             check_add(ctx, add)?;
-            propose(ctx, InternalRaftRequest { member_add: Some(add.clone()), ..Default::default() }).await?;
+            InternalRaftRequest { member_add: Some(add.clone()), ..Default::default() }
         }
         Kind::Remove(remove) => {
-            let id = MemberId(remove.id);
-            let removed_before = ctx.core.state.read().members().is_removed(id);
+            removed_before = ctx.core.state.read().members().is_removed(MemberId(remove.id));
             if !removed_before {
-                check_remove(ctx, id)?;
-                propose(ctx, InternalRaftRequest { member_remove: Some(*remove), ..Default::default() }).await?;
+                check_remove(ctx, MemberId(remove.id))?;
             }
-            gone(ctx, id).await?;
-            if removed_before {
-                return Err(Error::MemberNotFound);
-            }
+            InternalRaftRequest { member_remove: Some(*remove), ..Default::default() }
         }
         Kind::Promote(promote) => {
             check_promote(ctx, MemberId(promote.id))?;
-            propose(ctx, InternalRaftRequest { member_promote: Some(*promote), ..Default::default() }).await?;
-            votes(ctx, MemberId(promote.id)).await;
+            InternalRaftRequest { member_promote: Some(*promote), ..Default::default() }
         }
+    };
+    if !removed_before {
+        *unsettled = true;
+        propose(ctx, request).await?;
+        *unsettled = false;
     }
-    Ok(members(ctx))
+    drop(unsettled);
+    match call {
+        Kind::Add(_) => {}
+        Kind::Remove(remove) => gone(ctx, MemberId(remove.id)).await?,
+        Kind::Promote(promote) => votes(ctx, MemberId(promote.id)).await,
+    }
+    if removed_before { Err(Error::MemberNotFound) } else { Ok(members(ctx)) }
 }
 
 fn members(ctx: &Context) -> Vec<Member> {

@@ -20,10 +20,18 @@ struct Announced {
     revision: i64,
 }
 
+/// What a thread is told.
+#[derive(Clone, Copy, Debug)]
+enum News {
+    Run(Announced),
+    /// Something that every stream has to look at.
+    Look,
+}
+
 /// The watchers of one thread. Streams are woken under the lock and never polled under it.
 #[derive(Debug)]
 pub struct Local {
-    runs: mpsc::UnboundedSender<Announced>,
+    runs: mpsc::UnboundedSender<News>,
     interested: AtomicBool,
     table: Mutex<Table>,
     chunks: Arc<Chunks>,
@@ -32,7 +40,7 @@ pub struct Local {
 /// The receiving end of a [`Local`]: a task for its thread.
 pub struct Matching {
     local: Arc<Local>,
-    runs: mpsc::UnboundedReceiver<Announced>,
+    runs: mpsc::UnboundedReceiver<News>,
 }
 
 impl Local {
@@ -55,7 +63,7 @@ impl Local {
     /// Announces a run; dropped if the thread is gone.
     pub fn send(&self, run: &Run) {
         let announced = Announced { seq: run.seq, revision: run.revision };
-        if self.runs.send(announced).is_err() {
+        if self.runs.send(News::Run(announced)).is_err() {
             tracing::trace!("the thread is gone");
         }
     }
@@ -63,7 +71,13 @@ impl Local {
     /// Announces that the ring has nothing for the revisions up to `revision`, in the place `seq`.
     pub fn lost(&self, seq: u64, revision: i64) {
         // A thread that is gone has nobody to tell.
-        let _ = self.runs.send(Announced { seq, revision });
+        let _ = self.runs.send(News::Run(Announced { seq, revision }));
+    }
+
+    /// Has every stream look again.
+    pub fn look(&self) {
+        // A thread that is gone has nobody to tell.
+        let _ = self.runs.send(News::Look);
     }
 
     pub fn counts(&self) -> Counts {
@@ -176,7 +190,11 @@ impl Drop for Watchers {
 impl Matching {
     /// Matches the runs in `ring` until the hub is gone.
     pub async fn run(mut self, ring: Arc<Ring>) {
-        while let Some(announced) = self.runs.recv().await {
+        while let Some(news) = self.runs.recv().await {
+            let News::Run(announced) = news else {
+                self.local.table.lock().wake_all();
+                continue;
+            };
             let run = ring.get(announced.seq);
             let mut table = self.local.table.lock();
             match run {

@@ -57,6 +57,11 @@ impl Hub {
         }
     }
 
+    /// Has every stream look again, whatever it waits for. Call it under the state's write lock, or any.
+    pub fn look(&self) {
+        self.locals.iter().for_each(|local| local.look());
+    }
+
     /// The watchers of serving thread `number`.
     pub fn local(&self, number: usize) -> &Arc<Local> {
         &self.locals[number % self.locals.len()]

@@ -16,6 +16,7 @@ use keepstone_proto::Event;
 use keepstone_proto::etcdserverpb::watch_create_request::FilterType;
 use keepstone_proto::etcdserverpb::watch_request::RequestUnion;
 use keepstone_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
+use keepstone_state::Error;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
@@ -112,6 +113,11 @@ impl Feeder {
             && let Err(status) = self.fill(cx)
         {
             self.failed = Some(status);
+        }
+        // After responses were made: what is not said by now may be of what differs.
+        if self.core.is_fenced() {
+            self.out.clear();
+            self.failed = Some(fenced());
         }
         if !self.out.is_empty() {
             return Poll::Ready(Ok(self.watchers.chunks().chunk(std::mem::take(&mut self.out))));
@@ -362,6 +368,12 @@ impl Feeder {
         }
         encode::events(out, head, watch, false, &events[from..])
     }
+}
+
+/// How a watch ends at a member whose data differs from the others'. The text is what reads are told there; the code is
+/// one with which etcd's clients go on at another member from where they are, where the reads' own ends their watch.
+fn fenced() -> Status {
+    Status::unavailable(Error::Corrupt.to_string())
 }
 
 /// None if it takes an old value that can't be had without waiting for a disk: this is a connection's thread.

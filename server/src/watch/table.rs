@@ -125,6 +125,11 @@ impl Table {
         !state.lagging.is_empty()
     }
 
+    /// Has every stream look again, the idle ones too.
+    pub fn wake_all(&mut self) {
+        self.streams.iter_mut().for_each(|(_, state)| state.wake());
+    }
+
     /// The watcher can't be served from the ring: it has everything before `next` and reads on from the store.
     pub fn fall_behind(&mut self, stream: Slot, id: i64, next: i64) {
         if let Some(slot) = self.slot(stream, id) {

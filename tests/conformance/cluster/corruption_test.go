@@ -17,6 +17,10 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"keepstone.io/conformance/harness"
 )
@@ -193,23 +197,116 @@ func mended(t *testing.T, all []*member, m *member) {
 	require.Equal(t, "truthful", get(t, m, "key-0"))
 }
 
-func TestAMemberThatDiffersIsRepairedByCommand(t *testing.T) {
-	all := spoil(t)
-	a, c := all[0], all[2]
-	c.start()
-	c.ready()
+// fence has c, the one that differs, found out.
+func fence(t *testing.T, a, c *member) {
+	t.Helper()
 	put, err := a.connect().Put(within(t), "more", "1")
 	require.NoError(t, err)
 	_, err = a.connect().Compact(within(t), put.Header.Revision)
 	require.NoError(t, err)
 	harness.Eventually(t, "an alarm", func() bool { return len(alarms(t, a)) > 0 })
-	answer, err := http.Post("http://"+c.peer+"/keepstone/repair", "", nil)
-	require.NoError(t, err)
+	require.Equal(t, id(t, c), alarms(t, a)[0].MemberID)
+}
+
+func repair(m *member) (string, error) {
+	answer, err := http.Post("http://"+m.peer+"/keepstone/repair", "", nil)
+	if err != nil {
+		return "", err
+	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
+	return string(text), err
+}
+
+func TestAMemberThatDiffersIsRepairedByCommand(t *testing.T) {
+	all := spoil(t)
+	a, c := all[0], all[2]
+	c.start()
+	c.ready()
+
+	// Two watches at the member that differs: one that stays there, and one that may go elsewhere.
+	conn, err := grpc.NewClient("passthrough:///"+c.client, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
-	require.Equal(t, "repaired\n", string(text))
+	defer conn.Close()
+	stays, err := etcdserverpb.NewWatchClient(conn).Watch(within(t))
+	require.NoError(t, err)
+	create := &etcdserverpb.WatchCreateRequest{Key: []byte("more")}
+	union := &etcdserverpb.WatchRequest_CreateRequest{CreateRequest: create}
+	require.NoError(t, stays.Send(&etcdserverpb.WatchRequest{RequestUnion: union}))
+	created, err := stays.Recv()
+	require.NoError(t, err)
+	require.True(t, created.Created)
+	client := c.connect()
+	goes := client.Watch(within(t), "more", clientv3.WithCreatedNotify())
+	first := <-goes
+	require.NoError(t, first.Err())
+	client.SetEndpoints("http://"+c.client, "http://"+a.client)
+
+	fence(t, a, c)
+	for err == nil {
+		_, err = stays.Recv()
+	}
+	require.Equal(t, codes.Unavailable, status.Code(err))
+	require.ErrorContains(t, err, rpctypes.ErrCorrupt.Error())
+
+	text, err := repair(c)
+	require.NoError(t, err)
+	require.Equal(t, "repaired\n", text)
 	mended(t, all, c)
+	var seen []string
+	for len(seen) < 4 {
+		answer := <-goes
+		require.NoError(t, answer.Err())
+		for _, event := range answer.Events {
+			seen = append(seen, string(event.Kv.Value))
+		}
+	}
+	require.Equal(t, []string{"1", "a", "b", "c"}, seen)
+}
+
+// A member that is killed while it is repaired has its old state or the new one, and is repaired by the same command.
+func TestARepairThatIsKilledIsBegunAgain(t *testing.T) {
+	all := spoil(t)
+	a, b, c := all[0], all[1], all[2]
+	fill(t, a, "large", 100, large)
+	c.start()
+	c.ready()
+	fence(t, a, c)
+	said := func(line string, by ...*member) func() int {
+		return func() (times int) {
+			for _, m := range by {
+				times += strings.Count(m.log(), line)
+			}
+			return times
+		}
+	}
+	for _, told := range []func() int{
+		said("repairing a member", a, b), said("sending a snapshot", a, b), said("receiving a snapshot", c), said("installed a snapshot", c),
+	} {
+		before := told()
+		asked := make(chan struct{})
+		go func() {
+			_, _ = repair(c)
+			close(asked)
+		}()
+		harness.Eventually(t, "the moment to kill it", func() bool { return told() > before })
+		c.end(syscall.SIGKILL)
+		<-asked
+		c.start()
+		c.ready()
+	}
+	harness.Eventually(t, "the repair", func() bool {
+		text, err := repair(c)
+		require.NoError(t, err)
+		return text == "repaired\n"
+	})
+	mended(t, all, c)
+	agree(t, all)
+	for _, m := range all {
+		read, err := m.connect().Get(within(t), "large", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		require.NoError(t, err)
+		require.EqualValues(t, 100, read.Count, m.name)
+	}
 }
 
 func TestAMemberThatDiffersIsRepairedByItself(t *testing.T) {

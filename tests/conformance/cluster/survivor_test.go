@@ -3,9 +3,11 @@ package cluster
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -194,6 +196,62 @@ func TestASurvivorUnderANewIDHasNoHistory(t *testing.T) {
 	joined.start()
 	joined.ready()
 	require.Equal(t, "2", get(t, joined, "kept"))
+}
+
+// A survivor that is killed while it takes the cluster over is started again as it was, and takes it over once.
+func TestASurvivorThatIsKilledGoesOnAlone(t *testing.T) {
+	all := three(t, harness.UnderTest(t))
+	fill(t, all[0], "key", 20, value)
+	put, err := all[0].connect().Put(within(t), "last", "1")
+	require.NoError(t, err)
+	old, _ := members(t, all[0])
+	survivor, _ := lose(all)
+	survivor.flags = append(survivor.flags, "--force-new-cluster-id")
+	dir := survivor.dir
+	// When the newest file of the log was last written.
+	written := func() (newest time.Time) {
+		segments, err := filepath.Glob(filepath.Join(survivor.dir, "log", "*.wal"))
+		require.NoError(t, err)
+		for _, path := range segments {
+			file, err := os.Stat(path)
+			if err == nil && file.ModTime().After(newest) {
+				newest = file.ModTime()
+			}
+		}
+		return newest
+	}
+	says := func(line string) func() bool { return func() bool { return strings.Contains(survivor.log(), line) } }
+	for n, moment := range []func(before time.Time) func() bool{
+		func(before time.Time) func() bool { return func() bool { return written().After(before) } },
+		func(time.Time) func() bool { return says("forced new cluster") },
+		func(time.Time) func() bool { return says("opened the data directory") },
+		func(time.Time) func() bool { return says("ready to serve") },
+	} {
+		survivor.dir = fmt.Sprintf("%s.%d", dir, n)
+		harness.Run(t, "cp", "-a", dir, survivor.dir)
+		comes := moment(written())
+		survivor.start()
+		harness.Eventually(t, "the moment to kill it", comes)
+		survivor.end(syscall.SIGKILL)
+		survivor.start()
+		survivor.ready()
+		now, names := members(t, survivor)
+		require.NotEqual(t, old, now)
+		require.Equal(t, []string{"a"}, names)
+		read, err := survivor.connect().Get(within(t), "", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		require.NoError(t, err)
+		require.EqualValues(t, 21, read.Count)
+		// What it took over counts once.
+		require.GreaterOrEqual(t, read.Header.Revision, put.Header.Revision+1_000_000_000)
+		require.Less(t, read.Header.Revision, put.Header.Revision+1_100_000_000)
+		survivor.end(syscall.SIGKILL)
+		survivor.start()
+		survivor.ready()
+		again, _ := members(t, survivor)
+		require.Equal(t, now, again)
+		require.Equal(t, "1", get(t, survivor, "last"))
+		survivor.end(syscall.SIGKILL)
+	}
 }
 
 func TestOnlyAMemberWithDataSurvives(t *testing.T) {

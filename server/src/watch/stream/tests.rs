@@ -4,6 +4,11 @@ use std::future::poll_fn;
 use std::path::Path;
 use std::thread::{self, ThreadId};
 
+use futures_util::StreamExt as _;
+use keepstone_proto::etcdserverpb::alarm_request::AlarmAction;
+use keepstone_proto::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest};
+use keepstone_proto::keepstonepb::{ClusterInit, Member};
+use keepstone_state::Effects;
 use keepstone_store::testing::MemStore;
 use keepstone_store::{Batch as Writes, Options, Store, StoreError, Visit};
 use parking_lot::Mutex;
@@ -11,6 +16,7 @@ use prost::Message as _;
 
 use super::*;
 use crate::core::testing;
+use crate::raft::codec::Applied;
 use crate::watch::Hub;
 
 /// Notes on whose threads it was read.
@@ -93,4 +99,53 @@ async fn an_old_value_on_disk_is_read_on_another_thread() {
     let readers = store.readers.lock();
     assert!(!readers.is_empty(), "nothing was read");
     assert!(!readers.contains(&thread::current().id()), "{readers:?}");
+}
+
+/// Applies a request that is for two members, of which the heart's own is 8.
+fn apply(core: &Core, request: InternalRaftRequest) {
+    let mut effects = Effects::default();
+    let mut state = core.state.write();
+    state.apply(1, 1, &request, &*core.records, &mut effects).expect("the store is there").expect("allowed");
+    core.publish(&state, effects, &Applied::default());
+}
+
+fn alarm(core: &Core, action: AlarmAction) {
+    let alarm = AlarmRequest { action: action as i32, member_id: 8, alarm: AlarmType::Corrupt as i32 };
+    apply(core, InternalRaftRequest { alarm: Some(alarm), ..Default::default() });
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_its_member_is_found_to_differ() {
+    let (hub, matchings) = Hub::new(1);
+    let core = testing::core(Arc::new(MemStore::default()), Options::default(), hub);
+    for matching in matchings {
+        tokio::spawn(matching.run(core.watch.ring.clone()));
+    }
+    let member = |id| Member { id, name: format!("m{id}"), ..Default::default() };
+    let init = ClusterInit { cluster_id: 7, members: vec![member(8), member(9)], ..Default::default() };
+    apply(&core, InternalRaftRequest { cluster_init: Some(init), ..Default::default() });
+    let open = || {
+        let create = WatchCreateRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
+        let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+        let requests = futures_util::stream::iter([Ok(create)]).chain(futures_util::stream::pending());
+        let settings = Settings { progress_interval: Duration::from_secs(600), fragment_bytes: 1 << 20 };
+        Feeder::new(core.clone(), core.watch.local(0), settings, Box::pin(requests))
+    };
+    let (mut idle, mut owed) = (open(), open());
+    assert!(next(&mut idle).await[0].created && next(&mut owed).await[0].created);
+    // One that waits is woken, one that has something to say does not say it.
+    let waits = tokio::spawn(async move { poll_fn(|cx| idle.poll_chunk(cx)).await });
+    tokio::task::yield_now().await;
+    alarm(&core, AlarmAction::Activate);
+    let ended = |end: Result<Bytes, Status>| {
+        let status = end.expect_err("an end");
+        assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, "etcdserver: corrupt cluster"));
+    };
+    ended(waits.await.expect("no panic"));
+    ended(poll_fn(|cx| owed.poll_chunk(cx)).await);
+    // Nor is another one begun, until the member is repaired.
+    let mut late = open();
+    ended(poll_fn(|cx| late.poll_chunk(cx)).await);
+    alarm(&core, AlarmAction::Deactivate);
+    assert!(next(&mut open()).await[0].created);
 }
