@@ -85,7 +85,8 @@ impl Proposer {
         (this, Batcher { rx })
     }
 
-    /// Proposes one request and waits until it is applied here.
+    /// Proposes one request and waits until it is applied here. Of its header the ID is set here; the user and the auth
+    /// revision, if whoever lets callers in has set them, go with it into the log.
     ///
     /// # Errors
     /// The state machine's own answer, or `RequestTooLarge`, `TooManyRequests`, `Timeout` (the outcome is then
@@ -190,8 +191,28 @@ mod tests {
     use futures_util::FutureExt as _;
     use keepstone_proto::etcdserverpb::PutRequest;
     use keepstone_state::MemberId;
+    use prost::Message as _;
 
     use super::*;
+
+    #[tokio::test]
+    async fn who_a_request_is_of_goes_with_it() {
+        let leadership = Leadership::new(MemberId(1), Duration::from_secs(1));
+        let (proposer, mut batcher) = Proposer::new(5, Duration::from_secs(5), 1 << 20, leadership);
+        let header = RequestHeader { username: "alice".to_owned(), auth_revision: 7, ..Default::default() };
+        let signed = InternalRaftRequest { header: Some(header.clone()), ..Default::default() };
+        for request in [signed, InternalRaftRequest::default()] {
+            let mut write = Box::pin(proposer.propose(request));
+            assert!(write.as_mut().now_or_never().is_none());
+            let batch = batcher.next_batch(&mut None).await.expect("a request");
+            let sent = InternalRaftRequest::decode(batch.requests[0].encoded.clone()).expect("a request");
+            let expected = match sent.header.as_ref().map_or(0, |header| header.id) {
+                5 => RequestHeader { id: 5, ..header.clone() },
+                id => RequestHeader { id, ..Default::default() },
+            };
+            assert_eq!(sent.header, Some(expected));
+        }
+    }
 
     #[tokio::test]
     async fn a_write_whose_caller_gave_up_before_it_was_sent_is_not_sent() {

@@ -11,10 +11,12 @@ use keepstone::core::Identity;
 use keepstone::data::{self, DataError, Log, Paths};
 use keepstone::raft::codec;
 use keepstone::raft::types::{Payload, Proposal, Request, Vote};
-use keepstone_proto::etcdserverpb::{InternalRaftRequest, PutRequest};
+use keepstone_proto::etcdserverpb::{InternalRaftRequest, PutRequest, RequestHeader};
+use keepstone_proto::keepstonepb::LeaseExpire;
 use keepstone_state::MemberId;
 use keepstone_wal::{Entry, LogPos};
 use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
+use prost::Message as _;
 use tempfile::TempDir;
 
 /// One test at a time: a process that another is just starting has our lock's file open until it runs, and whoever opens
@@ -124,6 +126,40 @@ fn every_request_is_an_entry() {
     assert_eq!(count(&place, b"\x22\x03\x0a\x01k"), 12);
     // Term 2, vote for 10, committed up to the eighth: the last entry was not known to be.
     assert_eq!(count(&place, b"\x08\x02\x10\x0a\x18\x08"), 1);
+}
+
+/// Through the log on disk, and into what is exported of it, also where that is another request.
+#[test]
+fn who_a_request_is_of_survives_the_log() {
+    let place = Place::new();
+    let log = place.found();
+    let header = RequestHeader { id: 5, username: "alice".to_owned(), auth_revision: 7 };
+    let put = InternalRaftRequest {
+        header: Some(header.clone()),
+        put: Some(PutRequest { key: "k".into(), ..Default::default() }),
+        ..Default::default()
+    };
+    let expire = InternalRaftRequest {
+        header: Some(header.clone()),
+        lease_expire: Some(LeaseExpire { ids: vec![1, 2] }),
+        ..Default::default()
+    };
+    let requests = [Request::new(put), Request::new(expire)].into();
+    let data = codec::encode_payload(&Payload::Normal(Proposal { requests }));
+    log.wal.append([Entry { index: 1, term: 2, data }], Box::new(drop)).expect("appends");
+    sync(&log);
+    log.wal.close();
+    drop(log);
+    let log = place.found();
+    let entries = log.wal.read(1..2, 1 << 20).expect("reads");
+    let entry = codec::decode_entry(codec::log_id(2, 1), &entries[0].data).expect("an entry");
+    let Payload::Normal(Proposal { requests }) = entry.payload else { panic!("{entry:?}") };
+    assert!(requests.iter().all(|request| request.decoded.header.as_ref() == Some(&header)));
+    log.wal.close();
+    drop(log);
+    place.exported();
+    // The put, and a revocation for each lease.
+    assert_eq!(count(&place, &header.encode_to_vec()), 3);
 }
 
 #[test]

@@ -14,6 +14,7 @@
 //! | `state/cluster` | `keepstonepb.ClusterInit` without members |
 //! | `state/version` | the cluster version, as text |
 //! | `state/downgrade` | the target version, as text; no row when no downgrade is under way |
+//! | `state/auth/`… | kept for users, roles and whether they are asked for; none yet |
 //!
 //! A row that is not there has its default. Keys outside `state/` belong to others. Every row is the same on every
 //! member, except `state/compact/done`.
