@@ -184,6 +184,27 @@ fn a_lease_that_ended_early() {
 }
 
 #[test]
+fn the_end_of_a_lease_leaves_an_unanswered_delete_to_a_later_revision() {
+    let mut world = World::empty(2);
+    let mut done = |begun, op, revision| {
+        let outcome = Outcome::Done(revision);
+        world.calls.push(Call { client: 0, begun: ms(begun), ended: ms(begun + 1), op, outcome });
+    };
+    done(100, Op::Grant { id: 7, ttl: 10 }, 1);
+    done(500, Op::Revoke(7), 3);
+    world.call(Op::Put(PutRequest { lease: 7, ..put("a", "one") }), false, true);
+    let events = world.model.delete_keys(&["a".into()]);
+    world.deliver(events);
+    world.call(Op::Put(put("a", "two")), false, true);
+    let delete = DeleteRangeRequest { key: "a".into(), ..Default::default() };
+    world.call(Op::Delete(delete), true, true);
+    for (call, begun) in [(2, 200), (3, 600), (4, 150)] {
+        (world.calls[call].begun, world.calls[call].ended) = (ms(begun), ms(begun + 50));
+    }
+    assert_eq!(world.check().expect("each has its cause").lease_ends, 1);
+}
+
+#[test]
 fn a_renewed_lease_that_ended() {
     let mut world = World::empty(2);
     let mut done = |begun, op| {
