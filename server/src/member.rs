@@ -216,7 +216,7 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let transport: Arc<dyn Transport> = Arc::new(grpc.clone());
     let log_store = LogStore::new(log.wal.clone()).context("reading the log")?;
     let machine = StateMachine::new(core.clone(), applied, log_store.synced());
-    let peers = Peers::new(core.clone(), transport.clone(), leadership.clone());
+    let peers = Peers::new(core.clone(), transport.clone(), leadership.clone(), log_store.missed());
     let raft = tokio::select! {
         raft = Raft::new(identity.member_id.0, raft_config(&config)?, peers, log_store, machine) => {
             raft.context("starting Raft")?

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::codec;
+use super::missed::Missed;
 use super::synced::{Synced, Syncing};
 use super::types::{Entry, LogId, Payload, TypeConfig, Vote};
 
@@ -29,6 +30,7 @@ pub struct LogStore {
     wal: Arc<Wal>,
     shared: Arc<Mutex<Shared>>,
     syncing: Syncing,
+    missed: Missed,
 }
 
 #[derive(Default)]
@@ -58,7 +60,12 @@ impl LogStore {
         let committed = recovered.committed.as_deref().map(codec::decode_log_id).transpose()?;
         let shared = Shared { vote, committed, ..Shared::default() };
         let syncing = Syncing::new(wal.last().map_or(0, |last| last.index + 1));
-        Ok(Self { wal, shared: Arc::new(Mutex::new(shared)), syncing })
+        Ok(Self { wal, shared: Arc::new(Mutex::new(shared)), syncing, missed: Missed::default() })
+    }
+
+    /// What replication has asked for and was purged.
+    pub fn missed(&self) -> Missed {
+        self.missed.clone()
     }
 
     /// How much of the log is on disk.
@@ -157,7 +164,14 @@ impl RaftLogReader<TypeConfig> for LogStore {
         if let Some(entries) = self.shared.lock().find(start..end) {
             return Ok(entries);
         }
-        let read = self.wal.read(start..end, READ_BYTES).map_err(failed)?;
+        let read = match self.wal.read(start..end, READ_BYTES) {
+            Err(_) if self.wal.purged().is_some_and(|purged| start <= purged.index) => {
+                tracing::warn!(start, "entries to replicate were purged: a snapshot is due");
+                self.missed.at(start);
+                return Ok(Vec::new());
+            }
+            read => read.map_err(failed)?,
+        };
         let decode =
             |entry: keepstone_wal::Entry| codec::decode_entry(codec::log_id(entry.term, entry.index), &entry.data);
         read.into_iter().map(decode).collect()

@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod log_store;
+pub mod missed;
 pub mod network;
 pub mod read_index;
 pub mod runtime;

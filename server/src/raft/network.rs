@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use openraft::raft::{
 use openraft::{AnyError, EmptyNode, OptionalSend};
 use prost::Message;
 
+use super::missed::Missed;
 use super::snapshot;
 use super::state_machine::SnapshotHandle;
 use super::types::{TypeConfig, Vote};
@@ -46,28 +47,27 @@ pub struct Peers {
     core: Arc<Core>,
     transport: Arc<dyn Transport>,
     leadership: Leadership,
+    missed: Missed,
 }
 
 impl Peers {
-    /// Every answer is told to `leadership`.
-    pub fn new(core: Arc<Core>, transport: Arc<dyn Transport>, leadership: Leadership) -> Self {
-        Self { core, transport, leadership }
+    /// Every answer is told to `leadership`; `missed` is the log's.
+    pub fn new(core: Arc<Core>, transport: Arc<dyn Transport>, leadership: Leadership, missed: Missed) -> Self {
+        Self { core, transport, leadership, missed }
     }
 }
 
 /// One peer.
 pub struct Peer {
-    core: Arc<Core>,
     target: u64,
-    transport: Arc<dyn Transport>,
-    leadership: Leadership,
+    way: Peers,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Peer {
-        Peer { core: self.core.clone(), target, transport: self.transport.clone(), leadership: self.leadership.clone() }
+        Peer { target, way: self.clone() }
     }
 }
 
@@ -78,9 +78,12 @@ fn malformed(error: std::io::Error) -> Failure {
 impl Peer {
     fn failure(&self, error: PeerError, action: RPCTypes, timeout: Duration) -> Failure {
         match error {
-            PeerError::Timeout { .. } => {
-                RPCError::Timeout(Timeout { action, id: self.core.identity.member_id.0, target: self.target, timeout })
-            }
+            PeerError::Timeout { .. } => RPCError::Timeout(Timeout {
+                action,
+                id: self.way.core.identity.member_id.0,
+                target: self.target,
+                timeout,
+            }),
             PeerError::NotSent { .. }
             | PeerError::Unreachable { .. }
             | PeerError::Refused { .. }
@@ -97,10 +100,10 @@ impl Peer {
     ) -> Result<peer_answer::Kind, Failure> {
         let limit = option.soft_ttl();
         let to = MemberId(self.target);
-        let answer = tokio::time::timeout(limit, self.transport.call(to, wire::message(message))).await;
+        let answer = tokio::time::timeout(limit, self.way.transport.call(to, wire::message(message))).await;
         let answer = answer.unwrap_or(Err(PeerError::Timeout { to }));
         let answer = answer.map_err(|error| self.failure(error, action, limit))?;
-        self.leadership.heard(to);
+        self.way.leadership.heard(to);
         wire::read_answer(answer).map_err(malformed)
     }
 }
@@ -134,14 +137,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     {
         Box::pin(async move {
             let to = MemberId(self.target);
-            let sent = Arc::new(AtomicU64::new(0));
-            let counter = sent.clone();
-            let messages = input.map(move |request| {
-                counter.fetch_add(1, Ordering::Relaxed);
-                Bytes::from(wire::put_append(&request).encode_to_vec())
-            });
+            let session = Arc::new(Session::default());
+            let (noted, missed) = (session.clone(), self.way.missed.clone());
+            let messages = input.scan((), move |(), request| std::future::ready(noted.message(&request, &missed)));
             let limit = option.soft_ttl().max(SILENCE);
-            let replicating = self.transport.replicate(to, messages.boxed());
+            let replicating = self.way.transport.replicate(to, messages.boxed());
             let answers = tokio::time::timeout(limit, replicating).await.unwrap_or(Err(PeerError::Timeout { to }));
             let answers = match answers {
                 Ok(answers) => answers,
@@ -153,12 +153,17 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             let this = &*self;
             let state = Some((answers, 0));
             let outcomes = stream::unfold(state, move |state| {
-                let sent = sent.clone();
+                let session = session.clone();
                 async move {
                     let (mut answers, answered) = state?;
-                    let outcome = match next_within(&mut answers, &sent, answered, limit).await? {
+                    let answer = next_within(&mut answers, &session.sent, answered, limit).await;
+                    if answer.is_none() && session.purged.load(Ordering::Relaxed) {
+                        let why = "the entries to send were purged";
+                        return Some((Err(RPCError::Network(NetworkError::from_string(why))), None));
+                    }
+                    let outcome = match answer? {
                         Ok(bytes) => {
-                            this.leadership.heard(to);
+                            this.way.leadership.heard(to);
                             wire::take_stream_answer(bytes).map_err(malformed)
                         }
                         Err(Silent) => Err(this.failure(PeerError::Timeout { to }, RPCTypes::AppendEntries, limit)),
@@ -204,9 +209,9 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             return Err(StreamingError::Closed(ReplicationClosed::new("the snapshot is not for sending")));
         };
         let to = MemberId(self.target);
-        let sent = snapshot::send(&self.core, &*self.transport, to, vote, ticket, cancel).await;
+        let sent = snapshot::send(&self.way.core, &*self.way.transport, to, vote, ticket, cancel).await;
         if sent.is_ok() {
-            self.leadership.heard(to);
+            self.way.leadership.heard(to);
         }
         sent
     }
@@ -224,6 +229,27 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             }
             _ => Err(unexpected()),
         }
+    }
+}
+
+/// What is known of one stream of entries.
+#[derive(Default)]
+struct Session {
+    sent: AtomicU64,
+    /// It has ended because its next entries are not in the log any more.
+    purged: AtomicBool,
+}
+
+impl Session {
+    /// What is sent of a request; the end of the stream if the log had no entries for it.
+    fn message(&self, request: &AppendEntriesRequest<TypeConfig>, missed: &Missed) -> Option<Bytes> {
+        let next = request.prev_log_id.map_or(0, |prev| prev.index() + 1);
+        if request.entries.is_empty() && missed.take(next) {
+            self.purged.store(true, Ordering::Relaxed);
+            return None;
+        }
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        Some(Bytes::from(wire::put_append(request).encode_to_vec()))
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use keepstone::raft::codec;
 use keepstone::raft::snapshot::{Home, HomeError, Place};
@@ -27,12 +28,12 @@ struct Inner {
     last: u64,
     /// The place that was committed since the start.
     used: Option<u64>,
-    mark: Option<Mark>,
+    /// By the places that they are in.
+    marks: BTreeMap<u64, Mark>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    number: u64,
     last: LogId,
     followed: bool,
 }
@@ -40,7 +41,13 @@ struct Mark {
 impl Places {
     pub fn empty() -> Self {
         let current = Arc::new(MemStore::new());
-        Self(Arc::new(Mutex::new(Inner { current, incoming: BTreeMap::new(), last: 0, used: None, mark: None })))
+        Self(Arc::new(Mutex::new(Inner {
+            current,
+            incoming: BTreeMap::new(),
+            last: 0,
+            used: None,
+            marks: BTreeMap::new(),
+        })))
     }
 
     /// What is found after a crash: of each store what was flushed, and some of what was not.
@@ -62,8 +69,9 @@ impl Places {
     /// The log's.
     pub fn settle(&self, wal: &Wal) -> Result<Arc<MemStore>, HomeError> {
         let mut inner = self.0.lock();
-        if let Some(mark) = inner.mark.take() {
-            if let Some(store) = inner.incoming.remove(&mark.number) {
+        if let Some((number, mark)) = inner.marks.pop_last() {
+            inner.marks.clear();
+            if let Some(store) = inner.incoming.remove(&number) {
                 inner.current = store;
                 inner.incoming.clear();
             }
@@ -77,16 +85,27 @@ impl Places {
     }
 }
 
+/// How many snapshots a running member has installed.
+#[derive(Clone, Default)]
+pub struct Installed(Arc<AtomicU64>);
+
+impl Installed {
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A running member's hold on its places.
 pub struct SimHome {
     places: Places,
     wal: Arc<Wal>,
+    installed: Installed,
     dice: Mutex<Dice>,
 }
 
 impl SimHome {
-    pub fn new(places: Places, wal: Arc<Wal>, dice: Dice) -> Arc<Self> {
-        Arc::new(Self { places, wal, dice: Mutex::new(dice) })
+    pub fn new(places: Places, wal: Arc<Wal>, installed: Installed, dice: Dice) -> Arc<Self> {
+        Arc::new(Self { places, wal, installed, dice: Mutex::new(dice) })
     }
 
     /// Fails at times.
@@ -125,28 +144,26 @@ impl Home for SimHome {
 
     fn commit(&self, number: u64, last: &LogId) -> Result<(), HomeError> {
         self.step()?;
-        let mut inner = self.places.0.lock();
-        inner.mark = Some(Mark { number, last: *last, followed: false });
-        inner.used = Some(number);
+        self.places.0.lock().marks.insert(number, Mark { last: *last, followed: false });
+        self.step()?;
+        self.places.0.lock().used = Some(number);
+        self.installed.0.fetch_add(1, Ordering::Relaxed);
         crate::note!("the store is the one in place {number}, up to {}", last.index());
-        drop(inner);
-        self.step()
+        Ok(())
     }
 
     fn follow(&self, number: u64, last: &LogId) -> Result<(), HomeError> {
         self.step()?;
         purge(&self.wal, last)?;
         self.step()?;
-        self.places.0.lock().mark = Some(Mark { number, last: *last, followed: true });
+        self.places.0.lock().marks.insert(number, Mark { last: *last, followed: true });
         Ok(())
     }
 
     fn discard(&self, number: u64) {
         let mut inner = self.places.0.lock();
         inner.incoming.remove(&number);
-        // It is in the place.
-        inner.mark.take_if(|mark| mark.number == number);
-        inner.used.take_if(|used| *used == number);
+        inner.marks.remove(&number);
     }
 
     fn retire(&self) {}

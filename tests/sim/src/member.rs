@@ -47,7 +47,7 @@ use crate::cluster::{Cluster, Standing};
 use crate::dice::Dice;
 use crate::disks::{Disks, LOG_DIR, Pace};
 use crate::faulty::FaultyLog;
-use crate::home::{Places, SimHome};
+use crate::home::{Installed, Places, SimHome};
 use crate::lazy::LazyDisk;
 use crate::machine::Machine;
 use crate::oracle::OpenLog;
@@ -64,6 +64,7 @@ pub struct Member {
     pub wal: Arc<Wal>,
     pub pace: Arc<Pace>,
     pub desk: Arc<FrontDesk>,
+    pub installed: Installed,
 }
 
 /// What a member is told.
@@ -134,21 +135,21 @@ impl Member {
 
         let leadership = Leadership::new(me, config.election_timeout);
         let transport: Arc<dyn Transport> = Arc::new(SimTransport::new(id, &cluster));
-        let peers = Peers::new(core.clone(), transport.clone(), leadership.clone());
+        let peers = Peers::new(core.clone(), transport.clone(), leadership.clone(), log.store.missed());
         let fault = cluster.plan.fault;
         let synced = if fault == Some(Fault::ApplyBeforeSync) { Synced::all() } else { log.synced.clone() };
         let state = StateMachine::new(core.clone(), applied, synced);
         let timing = member::raft_config(&config)?;
         let raft = match fault {
             Some(fault) => Raft::new(id, timing, peers, FaultyLog::new(&log, fault, id), state).await?,
-            None => Raft::new(id, timing, peers, log.store, state).await?,
+            None => Raft::new(id, timing, peers, log.store.clone(), state).await?,
         };
         if founds && !raft.is_initialized().await? {
             initialize(&raft, members).await?;
         }
         let following = (raft.clone(), core.clone(), metrics.clone(), leadership.clone(), config.clone());
         host::spawn(member::follow_raft(following.0, following.1, following.2, following.3, following.4));
-        host::spawn(follow(id, cluster.clone(), raft.clone()));
+        host::spawn(follow(id, cluster.clone(), raft.clone(), log));
 
         let (proposer, batcher) =
             Proposer::new(dice.bits(), config.request_timeout(), config.max_request_bytes, leadership.clone());
@@ -172,7 +173,8 @@ impl Member {
         let compaction = CompactionPace { batch: config.compaction_batch_limit, sleep: Duration::ZERO };
         host::spawn(compact(core.clone(), Compactor::inline(core.clone(), compaction), dice.fork()));
         host::spawn(purge::run(core.clone(), raft.clone(), wal.clone(), config.clone(), checkpointer.durable()));
-        let home = SimHome::new(disks.stores.clone(), wal.clone(), dice.fork());
+        let installed = Installed::default();
+        let home = SimHome::new(disks.stores.clone(), wal.clone(), installed.clone(), dice.fork());
         let snapshots = Receiver::new(core.clone(), raft.clone(), home);
         let ctx = Arc::new(Context {
             config,
@@ -195,7 +197,7 @@ impl Member {
         desk.open(ctx.clone());
         host::spawn(reconcile::run(ctx.clone()));
         host::spawn(publish(cluster.clone(), ctx.clone()));
-        Ok(Self { machine, ctx, raft, wal, pace, desk })
+        Ok(Self { machine, ctx, raft, wal, pace, desk, installed })
     }
 
     /// Why the member has stopped by itself, if it has.
@@ -337,7 +339,7 @@ async fn compact(core: Arc<Core>, worker: compactor::Worker, mut dice: Dice) {
 }
 
 /// Notes who leads, and has the oracle judge it.
-async fn follow(id: u64, cluster: Arc<Cluster>, raft: Raft) {
+async fn follow(id: u64, cluster: Arc<Cluster>, raft: Raft, log: OpenLog) {
     let mut changes = raft.metrics();
     let mut shown = (0, None);
     loop {
@@ -351,7 +353,7 @@ async fn follow(id: u64, cluster: Arc<Cluster>, raft: Raft) {
                 cluster.judge(cluster.oracle.leads(id, now.current_term));
             }
             if let Some(last) = &now.last_applied {
-                cluster.judge(cluster.oracle.applied(id, last));
+                cluster.judge(cluster.oracle.applied(id, last, &log));
             }
         }
         if changes.changed().await.is_err() {

@@ -14,6 +14,9 @@ use crate::load::Load;
 use crate::note;
 use crate::wires::Weather;
 
+/// What a member says that has stopped because a disk has failed, as they do here.
+const DISKS: &[&str] = &["injected", "the log has stopped"];
+
 /// Makes trouble until the load stops.
 pub async fn run(cluster: Arc<Cluster>, load: Arc<Load>, mut dice: Dice) {
     while !load.stop.load(Ordering::Relaxed) {
@@ -29,6 +32,9 @@ pub fn restart_failed(cluster: &Arc<Cluster>, dice: &mut Dice) {
     for id in cluster.ids() {
         if let Some(why) = cluster.running(id).and_then(|member| member.failure()) {
             note!("m{id} has stopped: {why}");
+            if !DISKS.iter().any(|failure| why.contains(failure)) {
+                cluster.break_with(format!("m{id} has STOPPED, and nothing was done to it: {why}"));
+            }
             cluster.end(id, End::Killed);
             later(dice.millis(10..1000), cluster, move |cluster| cluster.start(id));
         }
@@ -52,6 +58,10 @@ fn trouble(cluster: &Arc<Cluster>, dice: &mut Dice) {
     let back = dice.millis(10..4000);
     if dice.chance(cluster.plan.slow_disks) {
         slow_then_gone(cluster, id, dice, back);
+        return;
+    }
+    if cluster.plan.left_behind > 0 && dice.chance(cluster.plan.left_behind) {
+        cut_off(cluster, *dice.pick(&ids), &ids, dice.millis(3000..6000));
         return;
     }
     match dice.within(0..100) {
@@ -118,6 +128,20 @@ fn partition(cluster: &Arc<Cluster>, ids: &[u64], dice: &mut Dice, back: Duratio
         }
     }
     note!("partition {side:?} one way {one_way}");
+    heal_later(cluster, back);
+}
+
+/// One hears nobody, and nobody hears it.
+fn cut_off(cluster: &Arc<Cluster>, id: u64, ids: &[u64], back: Duration) {
+    for other in ids.iter().filter(|other| **other != id) {
+        cluster.wires.cut(id, *other);
+        cluster.wires.cut(*other, id);
+    }
+    note!("m{id} is cut off");
+    heal_later(cluster, back);
+}
+
+fn heal_later(cluster: &Arc<Cluster>, back: Duration) {
     later(back, cluster, |cluster| {
         note!("healed");
         cluster.wires.heal();

@@ -1,5 +1,5 @@
-//! What no client sees and must hold all the same: what a log said was on disk is there after a crash, a term has one
-//! leader, an index one entry. So a fault is named where it happens, and not only by what comes of it much later.
+//! What no client sees and must hold all the same: what a log said was on disk is there after a crash, nothing is applied
+//! that is not on the member's own disk, a term has one leader, an index one entry. So a fault is named where it happens, and not only by what comes of it much later.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -96,12 +96,15 @@ impl Oracle {
         }
     }
 
-    /// A member has applied everything up to an entry.
+    /// A member, whose log is `log`, has applied everything up to an entry.
     ///
     /// # Errors
-    /// Somebody else applied another one there.
-    pub fn applied(&self, id: u64, last: &LogId) -> Result<(), String> {
+    /// Its own log may still lose the entry, or somebody else applied another one there.
+    pub fn applied(&self, id: u64, last: &LogId, log: &OpenLog) -> Result<(), String> {
         let (index, term) = (last.index(), codec::term_of(last));
+        if index >= log.synced.next() && log.wal.purged().is_none_or(|purged| purged.index < index) {
+            return Err(format!("m{id} has applied entry {index} AHEAD OF ITS LOG"));
+        }
         match *self.0.lock().applied.entry(index).or_insert((term, id)) {
             (first, _) if first == term => Ok(()),
             (first, by) => Err(format!(

@@ -21,6 +21,8 @@ pub enum Fault {
     RepeatedProposals,
     /// An event now and then is left out of a watch.
     DroppedEvents,
+    /// Who watches on a member while a snapshot is installed there is not given the first event that follows.
+    EventsLostAtSnapshot,
     /// A revision's events reach a watch in two parts.
     SplitRevisions,
     /// Clocks gain more than leases are prepared for.
@@ -54,6 +56,8 @@ pub struct Plan {
     pub leases: u64,
     /// Of a hundred troubles so many are a power loss behind a slow disk, whatever else the dice say.
     pub slow_disks: u64,
+    /// Of a hundred troubles so many cut a member off until the others' logs begin behind its own, instead.
+    pub left_behind: u64,
     pub fault: Option<Fault>,
     /// Nobody looks at what clients can't see.
     pub blind: bool,
@@ -81,6 +85,7 @@ impl Plan {
             catchup: *dice.pick(&[20, 100, 1_000_000]),
             leases: 2,
             slow_disks: 0,
+            left_behind: 0,
             fault,
             blind,
         };
@@ -95,7 +100,12 @@ impl Plan {
         let slow_disks = if fault == Fault::ApplyBeforeSync { 70 } else { 0 };
         // A lease that ends must still have keys, which nobody else has written meanwhile.
         let keys = if fault == Fault::FastClocks { 300 } else { self.keys };
-        Self { members, leases, keys, slow_disks, calm: self.calm.min(700), ..self }
+        let plan = Self { members, leases, keys, slow_disks, calm: self.calm.min(700), ..self };
+        if fault == Fault::EventsLostAtSnapshot {
+            // A snapshot takes a member that has missed more than the others' logs keep, and matters to who watches on it.
+            return Self { left_behind: 80, catchup: 20, churn: None, clients: 40, watchers: 8, calm: 3000, ..plan };
+        }
+        plan
     }
 
     /// The dice of the run itself.

@@ -19,6 +19,7 @@ use tonic::Status;
 
 use crate::cluster::Cluster;
 use crate::dice::Dice;
+use crate::home::Installed;
 use crate::load::Load;
 use crate::note;
 use crate::plan::Fault;
@@ -57,16 +58,36 @@ fn connect(mut call: Responses, mut spoil: Option<Spoil>) -> mpsc::Receiver<Resp
 /// A connection with something broken on purpose.
 struct Spoil {
     fault: Fault,
+    /// The snapshots that the member has installed, and how many of them this watch has lost something to.
+    installed: Installed,
+    lost_to: u64,
     dice: Dice,
 }
 
 impl Spoil {
-    fn new(fault: Option<Fault>, dice: &mut Dice) -> Option<Self> {
-        let fault = fault.filter(|fault| matches!(fault, Fault::DroppedEvents | Fault::SplitRevisions))?;
-        Some(Self { fault, dice: dice.fork() })
+    fn new(cluster: &Cluster, member: u64, dice: &mut Dice) -> Option<Self> {
+        use Fault::{DroppedEvents, EventsLostAtSnapshot, SplitRevisions};
+        let spoils = |fault: &Fault| matches!(fault, DroppedEvents | EventsLostAtSnapshot | SplitRevisions);
+        let fault = cluster.plan.fault.filter(spoils)?;
+        let installed = cluster.running(member)?.installed.clone();
+        Some(Self { fault, lost_to: installed.count(), installed, dice: dice.fork() })
+    }
+
+    /// Leaves out the first event after a snapshot.
+    fn lose(&mut self, response: Response) -> Vec<Response> {
+        let mut response = match response {
+            Ok(response) if !response.events.is_empty() && self.installed.count() > self.lost_to => response,
+            untouched => return vec![untouched],
+        };
+        self.lost_to = self.installed.count();
+        response.events.remove(0);
+        if response.events.is_empty() { Vec::new() } else { vec![Ok(response)] }
     }
 
     fn one(&mut self, response: Response) -> Vec<Response> {
+        if self.fault == Fault::EventsLostAtSnapshot {
+            return self.lose(response);
+        }
         let mut response = match response {
             Ok(response) if !response.events.is_empty() && self.dice.chance(5) => response,
             untouched => return vec![untouched],
@@ -204,7 +225,7 @@ impl Watcher {
     /// One stream's life.
     async fn stream(&self, cluster: &Arc<Cluster>, load: &Load, member: u64, dice: &mut Dice) -> Result<(), String> {
         let (requests, receiver) = mpsc::channel::<Result<WatchRequest, Status>>(8);
-        let spoil = Spoil::new(cluster.plan.fault, dice);
+        let spoil = Spoil::new(cluster, member, dice);
         let open = move |ctx| async move {
             connect(WatchService::new(ctx).open(Box::pin(ReceiverStream::new(receiver))), spoil)
         };

@@ -43,7 +43,7 @@ fn clients_alone_find_a_write_that_was_acknowledged_before_its_sync() {
 
 #[test]
 fn applying_before_the_own_log_is_synced_is_found() {
-    finds("apply-before-sync", false, &["does not start"]);
+    finds("apply-before-sync", false, &["AHEAD OF ITS LOG"]);
 }
 
 #[test]
@@ -69,6 +69,11 @@ fn a_proposal_that_is_sent_twice_is_found() {
 #[test]
 fn an_event_that_a_watch_leaves_out_is_found() {
     finds("dropped-events", false, &["watch w", "no watch saw"]);
+}
+
+#[test]
+fn an_event_that_is_lost_where_a_snapshot_is_installed_is_found() {
+    finds("events-lost-at-snapshot", false, &["watch w", "no watch saw"]);
 }
 
 #[test]
