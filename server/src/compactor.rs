@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use keepstone_failpoint::points;
 use keepstone_state::Effects;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
@@ -156,16 +157,20 @@ impl Worker {
             let unfinished = self.core.state.read().unfinished_compaction();
             let Some(floor) = unfinished else { return Ok(()) };
             let began = Instant::now();
+            points::COMPACT_BEFORE_COMMIT_SCHEDULED_COMPACT.hit();
             let Some(floor) = self.shrink_index(floor) else { return Ok(()) };
+            points::COMPACT_AFTER_COMMIT_SCHEDULED_COMPACT.hit();
             if !self.rewrite(floor)? {
                 return Ok(());
             }
+            points::COMPACT_BEFORE_SET_FINISHED_COMPACT.hit();
             let mut effects = Effects::default();
             {
                 let mut state = self.core.state.write();
                 state.finish_compaction(floor, &mut effects);
                 self.core.publish_own(effects);
             }
+            points::COMPACT_AFTER_SET_FINISHED_COMPACT.hit();
             let took = began.elapsed();
             self.core.metrics.mvcc.compaction_total.observe(took.as_secs_f64() * 1000.0);
             tracing::info!(compact_revision = floor, took = ?took, "finished scheduled compaction");
@@ -223,7 +228,10 @@ impl Worker {
         loop {
             let is_live =
                 |key: &[u8], at: keepstone_state::Revision| at.main >= floor || core.state.read().keeps(key, at, floor);
-            if core.records.rewrite(&is_live, REWRITE_BYTES)?.done {
+            points::COMPACT_BEFORE_COMMIT_BATCH.hit();
+            let done = core.records.rewrite(&is_live, REWRITE_BYTES)?.done;
+            points::COMPACT_AFTER_COMMIT_BATCH.hit();
+            if done {
                 return Ok(true);
             }
             if !self.rest(self.pace.sleep) {

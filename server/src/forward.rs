@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use keepstone_failpoint::points;
 use keepstone_proto::keepstonepb::{Propose, peer_answer, peer_message};
 use keepstone_state::{Error, MemberId, Reply};
 use openraft::error::ClientWriteError;
@@ -177,6 +178,7 @@ impl Route {
             }
             drop(permit);
         });
+        points::RAFT_BEFORE_LEADER_SEND.hit();
         self.raft.client_write_ff(Proposal { requests }, Some(done)).await.map_err(|_| Stopped)
     }
 

@@ -1,6 +1,7 @@
 //! Keepstone's member: everything behind `main`.
 
 pub mod api;
+pub mod audit;
 pub mod checkpointer;
 pub mod clocks;
 pub mod cluster;

@@ -34,6 +34,10 @@ fn main() -> ExitCode {
 /// Runs a member until it is told to stop.
 fn serve(config: Config) -> ExitCode {
     huge_pages::hold_back();
+    let breakable = match keepstone_failpoint::switch_on() {
+        Ok(breakable) => breakable,
+        Err(error) => return wrong(&error.to_string(), 1),
+    };
     let directives = std::env::var("KEEPSTONE_LOG").ok();
     // Kept to the end: dropping it writes the last lines.
     let _log = match logging::init(&config.log, directives.as_deref()) {
@@ -42,6 +46,9 @@ fn serve(config: Config) -> ExitCode {
     };
     for notice in &config.notices {
         notice.log();
+    }
+    if breakable {
+        tracing::warn!("fail points are on: whoever reaches them may end or stop this member. Not for production");
     }
     match keepstone::run(config) {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::api::context::{BULK_READS, Context};
 use crate::api::range::allowance::Allowance;
 use crate::api::{http, observe, services};
+use crate::audit::Audit;
 use crate::checkpointer::Checkpointer;
 use crate::cluster::establish::establish;
 use crate::cluster::found::{self, Founders};
@@ -215,7 +216,8 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let grpc = GrpcTransport::new(identity, log.passport.incarnation, book, connector, traffic.clone());
     let transport: Arc<dyn Transport> = Arc::new(grpc.clone());
     let log_store = LogStore::new(log.wal.clone()).context("reading the log")?;
-    let machine = StateMachine::new(core.clone(), applied, log_store.synced());
+    let audit = Audit::from_environment(&config.data_dir, identity)?;
+    let machine = StateMachine::new(core.clone(), applied, log_store.synced()).audited(audit);
     let peers = Peers::new(core.clone(), transport.clone(), leadership.clone(), log_store.missed());
     let raft = tokio::select! {
         raft = Raft::new(identity.member_id.0, raft_config(&config)?, peers, log_store, machine) => {

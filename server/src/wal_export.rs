@@ -150,19 +150,26 @@ fn write(log: &Log, member: &Path) -> Result<Exported, ExportError> {
     Ok(done)
 }
 
-type Translated = Vec<(EntryKind, Vec<u8>)>;
+/// Entries of etcd's log: what each is, and its data.
+pub type Translated = Vec<(EntryKind, Vec<u8>)>;
 
 /// The entries that etcd would have logged.
 fn translate(entry: &Entry) -> io::Result<Translated> {
-    let proposal = match codec::decode_entry(codec::log_id(entry.term, entry.index), &entry.data)?.payload {
-        Payload::Blank => return Ok(vec![(EntryKind::Normal, Vec::new())]),
-        Payload::Membership(_) => return Ok(Vec::new()),
+    let entry = codec::decode_entry(codec::log_id(entry.term, entry.index), &entry.data)?;
+    Ok(translated(&entry.payload))
+}
+
+/// The same of an entry that is decoded.
+pub fn translated(payload: &Payload) -> Translated {
+    let proposal = match payload {
+        Payload::Blank => return vec![(EntryKind::Normal, Vec::new())],
+        Payload::Membership(_) => return Vec::new(),
         Payload::Normal(proposal) => proposal,
     };
     let one = |request: &Request| {
         own(&request.decoded).unwrap_or_else(|| vec![(EntryKind::Normal, request.encoded.to_vec())])
     };
-    Ok(proposal.requests.iter().flat_map(one).collect())
+    proposal.requests.iter().flat_map(one).collect()
 }
 
 /// What becomes of a request kind of our own; `None` for etcd's kinds.
@@ -272,7 +279,7 @@ mod tests {
         Entry { index: 1, term: 1, data: codec::encode_payload(payload) }
     }
 
-    fn translated(requests: Vec<InternalRaftRequest>) -> Translated {
+    fn translated_of(requests: Vec<InternalRaftRequest>) -> Translated {
         let requests = requests.into_iter().map(Request::new).collect();
         translate(&entry(&Payload::Normal(Proposal { requests }))).expect("readable")
     }
@@ -284,7 +291,7 @@ mod tests {
             put: Some(PutRequest { key: "a".into(), ..Default::default() }),
             ..Default::default()
         };
-        let out = translated(vec![put(1), put(2)]);
+        let out = translated_of(vec![put(1), put(2)]);
         assert_eq!(out, [1, 2].map(|id| (EntryKind::Normal, put(id).encode_to_vec())));
         assert_eq!(translate(&entry(&Payload::Blank)).expect("readable"), [(EntryKind::Normal, Vec::new())]);
     }
@@ -293,7 +300,7 @@ mod tests {
     fn our_own_become_etcds() {
         let member = Member { id: 7, peer_urls: vec!["http://a:1".into()], ..Default::default() };
         let init = ClusterInit { cluster_id: 1, token: "t".into(), members: vec![member], ..Default::default() };
-        let out = translated(vec![
+        let out = translated_of(vec![
             InternalRaftRequest { cluster_init: Some(init), ..Default::default() },
             InternalRaftRequest { member_bind: Some(MemberBind::default()), ..Default::default() },
             InternalRaftRequest { lease_expire: Some(LeaseExpire { ids: vec![3, 4] }), ..Default::default() },

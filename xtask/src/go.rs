@@ -86,6 +86,11 @@ pub fn moving(job: &Job) -> Result<()> {
     test(job, "./moving", &[], &[])
 }
 
+/// Members that die at every place where something goes to disk. See docs/fail-points.md.
+pub fn failpoints(job: &Job) -> Result<()> {
+    test(job, "./failpoints", &[], &[])
+}
+
 /// A real kube-apiserver on a member that is killed under load. See tests/kube.
 pub fn kube(job: &Job) -> Result<()> {
     let dir = job.place.root.join("tests/kube");

@@ -47,6 +47,7 @@ const PARTS: &[Part] = &[
     part("clusters", "three members, founded, joined, wiped, stopped", 4, &[Need::Dev, Need::Tools], go::clusters),
     part("tls", "certificates, and their files changing", 5, &[Need::Dev, Need::Tools], go::tls),
     part("moving", "in from etcd and out again", 4, &[Need::Dev, Need::Tools], go::moving),
+    part("failpoints", "death at every persistence boundary", 6, &[Need::Dev, Need::Tools], go::failpoints),
     part("common", "etcd's own tests/common", 12, &[Need::Dev, Need::Tools], go::common),
     part("sim", "simulated clusters, four minutes of seeds", 8, &[Need::Dev], sim::seeds),
     part("kills", "SIGKILL under load", 4, &[Need::Dev], cluster::kills),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use keepstone_failpoint::points;
 use keepstone_proto::etcdserverpb::alarm_request::AlarmAction;
 use keepstone_proto::etcdserverpb::downgrade_request::DowngradeAction;
 use keepstone_proto::etcdserverpb::maintenance_server::Maintenance;
@@ -118,7 +119,15 @@ impl Maintenance for MaintenanceService {
     /// There is nothing to defragment: space comes back while serving. What is still dirty is written now.
     async fn defragment(&self, _request: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
         let checkpointer = self.ctx.checkpointer.clone();
-        tokio::task::spawn_blocking(move || checkpointer.flush()).await.map_err(|_| status(&Error::Stopped))?;
+        let flush = move || {
+            if let Some(why) = points::DEFRAG_BEFORE_COPY.told_to_fail() {
+                return Err(Status::unknown(why));
+            }
+            checkpointer.flush();
+            points::DEFRAG_BEFORE_RENAME.hit();
+            Ok(())
+        };
+        tokio::task::spawn_blocking(flush).await.map_err(|_| status(&Error::Stopped))??;
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 

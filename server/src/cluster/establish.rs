@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use keepstone_failpoint::points;
 use keepstone_proto::etcdserverpb::InternalRaftRequest;
 use keepstone_proto::keepstonepb::{ClusterInit, Member, MemberBind};
 use keepstone_proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
@@ -121,6 +122,7 @@ async fn attributes(ctx: &Context) -> Result<(), Error> {
     if is_published(ctx) {
         return Ok(());
     }
+    points::BEFORE_PUBLISHING.hit();
     let member_attributes = Some(Attributes { name: ctx.config.name.clone(), client_urls: client_urls(ctx) });
     let set = ClusterMemberAttrSetRequest { member_id: ctx.core.identity.member_id.0, member_attributes };
     propose(ctx, InternalRaftRequest { cluster_member_attr_set: Some(set), ..Default::default() }).await

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::mpsc;
 
 use bytes::{Buf, BufMut, Bytes};
+use keepstone_failpoint::points;
 use keepstone_state::MemberId;
 use keepstone_wal::Wal;
 
@@ -156,8 +157,11 @@ impl Passport {
     /// The log's.
     pub fn save(&self, wal: &Wal) -> io::Result<()> {
         let (done, saved) = mpsc::channel();
+        points::PASSPORT_BEFORE_SAVE.hit();
         wal.save_meta(self.encode(), Box::new(move |result| drop(done.send(result)))).map_err(io::Error::other)?;
-        saved.recv().unwrap_or_else(|_| Err(io::Error::other("the log closed")))
+        let saved = saved.recv().unwrap_or_else(|_| Err(io::Error::other("the log closed")));
+        points::PASSPORT_AFTER_SAVE.hit();
+        saved
     }
 }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use keepstone_failpoint::points;
 use keepstone_proto::etcdserverpb::alarm_request::AlarmAction;
 use keepstone_proto::etcdserverpb::{AlarmMember, AlarmRequest, AlarmType, InternalRaftRequest};
 use keepstone_proto::keepstonepb::{Repair, RepairAnswer, RepairHold, RepairHoldAnswer, peer_answer, peer_message};
@@ -92,7 +93,9 @@ pub async fn repair(ctx: &Context, id: MemberId) -> Result<(), String> {
     }
     tracing::warn!("member-id" = format!("{:x}", id.0), "repairing a member: it gets this one's state");
     let last = told(ctx, id, true).await?;
+    points::REPAIR_BEFORE_BRING.hit();
     let brought = tokio::time::timeout(LIMIT, bring(ctx, id, last)).await;
+    points::REPAIR_AFTER_BRING.hit();
     let freed = told(ctx, id, false).await;
     brought.unwrap_or_else(|_| Err("it took too long".to_owned()))?;
     freed?;

@@ -48,5 +48,5 @@ pub(crate) fn fill_in(
     Ok(())
 }
 
-/// Read elsewhere: what etcd's test harness sets, and the log filter of `logging`.
-const SPECIAL: &[&str] = &["ETCD_UNSUPPORTED_ARCH", "KEEPSTONE_LOG"];
+/// Read elsewhere: what etcd's test harness sets, the log filter of `logging`, and the switch of `audit`.
+const SPECIAL: &[&str] = &["ETCD_UNSUPPORTED_ARCH", "KEEPSTONE_LOG", crate::audit::VARIABLE];

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
+use keepstone_failpoint::points;
 use keepstone_proto::etcdserverpb::InternalRaftRequest;
 use keepstone_proto::keepstonepb::{
     Propose, ProposeAnswer, ReadIndexAnswer, SnapshotProgressAnswer, TransferLeaderAnswer, peer_answer, peer_message,
@@ -63,7 +64,11 @@ impl Inbox for MemberInbox {
             std::future::ready(read.ok())
         });
         let outcomes = self.ctx.raft.stream_append(requests);
-        outcomes.map(|outcome| outcome.map(|outcome| wire::put_stream_answer(&outcome)).map_err(text)).boxed()
+        let answers = outcomes.map(|outcome| {
+            points::RAFT_BEFORE_FOLLOWER_SEND.hit();
+            outcome.map(|outcome| wire::put_stream_answer(&outcome)).map_err(text)
+        });
+        answers.boxed()
     }
 
     fn snapshot(

@@ -7,6 +7,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use keepstone_failpoint::points;
 use keepstone_wal::{LogPos, Wal, WalError};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, RaftLogStorage};
@@ -195,7 +196,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let bytes = codec::encode_vote(vote);
+        points::RAFT_BEFORE_SAVE_VOTE.hit();
         self.wait(|wal, done| wal.save_vote(bytes, done)).await?;
+        points::RAFT_AFTER_SAVE_VOTE.hit();
         self.shared.lock().vote = Some(*vote);
         Ok(())
     }
@@ -240,7 +243,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let next = keep.map_or(0, |index| index + 1);
         self.shared.lock().forget_from(next);
         let cut = self.syncing.cutting(next);
+        points::RAFT_BEFORE_TRUNCATE.hit();
         let result = self.wait(|wal, done| wal.truncate_after(keep, done)).await;
+        points::RAFT_AFTER_TRUNCATE.hit();
         cut.ended(result.is_ok());
         result
     }
@@ -255,7 +260,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 shared.decoded_bytes -= bytes;
             }
         }
+        points::RAFT_BEFORE_PURGE.hit();
         self.wait(|wal, done| wal.purge(pos, done)).await?;
+        points::RAFT_AFTER_PURGE.hit();
         tracing::info!("compact-index" = pos.index, "compacted Raft logs");
         Ok(())
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
+use keepstone_failpoint::points;
 use keepstone_proto::keepstonepb::{peer_answer, peer_message};
 use keepstone_state::MemberId;
 use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
@@ -139,7 +140,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             let to = MemberId(self.target);
             let session = Arc::new(Session::default());
             let (noted, missed) = (session.clone(), self.way.missed.clone());
-            let messages = input.scan((), move |(), request| std::future::ready(noted.message(&request, &missed)));
+            let messages = input.scan((), move |(), request| {
+                points::RAFT_BEFORE_LEADER_SEND.hit();
+                std::future::ready(noted.message(&request, &missed))
+            });
             let limit = option.soft_ttl().max(SILENCE);
             let replicating = self.way.transport.replicate(to, messages.boxed());
             let answers = tokio::time::timeout(limit, replicating).await.unwrap_or(Err(PeerError::Timeout { to }));
@@ -209,6 +213,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             return Err(StreamingError::Closed(ReplicationClosed::new("the snapshot is not for sending")));
         };
         let to = MemberId(self.target);
+        points::SNAPSHOT_BEFORE_SEND.hit();
         let sent = snapshot::send(&self.way.core, &*self.way.transport, to, vote, ticket, cancel).await;
         if sent.is_ok() {
             self.way.leadership.heard(to);

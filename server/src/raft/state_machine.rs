@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, Stream, StreamExt};
+use keepstone_failpoint::points;
 use keepstone_state::{Effects, Foresight, Records, Revision, reads_values};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -19,7 +20,8 @@ use super::codec::{self, Applied};
 use super::snapshot::{self, Outgoing, Staged, Ticket};
 use super::synced::Synced;
 use super::tally::Tally;
-use super::types::{LogId, Payload, Replies, StoredMembership, TypeConfig};
+use super::types::{Entry, LogId, Payload, Replies, StoredMembership, TypeConfig};
+use crate::audit::Audit;
 use crate::core::Core;
 
 /// Entries applied under one hold of the state's lock at most: what a reader may have to wait for.
@@ -37,13 +39,29 @@ pub struct StateMachine {
     core: Arc<Core>,
     applied: Applied,
     synced: Synced,
+    audit: Option<Audit>,
 }
 
 impl StateMachine {
     /// `applied` is what the record store's last checkpoint says: the log is replayed from there. Nothing is applied
     /// before it is on this member's own disk.
     pub fn new(core: Arc<Core>, applied: Applied, synced: Synced) -> Self {
-        Self { core, applied, synced }
+        Self { core, applied, synced, audit: None }
+    }
+
+    /// Everything that is applied goes to this copy first.
+    #[must_use]
+    pub fn audited(self, audit: Option<Audit>) -> Self {
+        Self { audit, ..self }
+    }
+
+    async fn copy_out(&self, audit: Audit, entries: Vec<Entry>) -> io::Result<()> {
+        let membership = self.applied.membership.clone();
+        let added = snapshot::blocking::run(move || audit.add(&entries, &membership)).await;
+        added.map_err(io::Error::other)?.map_err(|error| {
+            self.core.fail(&error.to_string());
+            io::Error::other(error)
+        })
     }
 
     /// Proposals are held back while the checkpoint is too far behind. Whatever else brings entries, a replayed log or a
@@ -132,6 +150,14 @@ fn stop(error: &keepstone_state::RecordError) -> ! {
     std::process::exit(1);
 }
 
+/// Where a test may stop an entry: before the run it belongs to is applied, and nobody's lock is held.
+fn point_of(payload: &Payload) -> &'static keepstone_failpoint::Point {
+    match payload {
+        Payload::Membership(_) => &points::BEFORE_APPLY_ONE_CONF_CHANGE,
+        Payload::Normal(_) | Payload::Blank => &points::BEFORE_APPLY_ONE_ENTRY_NORMAL,
+    }
+}
+
 /// What Raft hands around for a snapshot. Never a file built ahead.
 pub enum SnapshotHandle {
     /// A name for the last flushed checkpoint: it lets the log be purged.
@@ -180,6 +206,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 self.synced.wait_for(last.index()).await?;
             }
             self.wait_for_checkpoint().await;
+            if keepstone_failpoint::is_on() {
+                run.iter().for_each(|(entry, _)| point_of(&entry.payload).hit());
+            }
+            if let Some(audit) = self.audit.clone() {
+                let entries = run.iter().map(|(entry, _)| entry.clone()).collect();
+                self.copy_out(audit, entries).await?;
+            }
             let places = self.foresee(&run);
             if places.is_empty() {
                 let records = self.core.records.clone();
@@ -191,6 +224,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 })?;
                 self.apply_run(run, &ahead)?;
             }
+            points::RAFT_BEFORE_ADVANCE.hit();
             if turn.elapsed() >= TURN {
                 tokio::task::yield_now().await;
                 turn = Instant::now();

@@ -120,6 +120,7 @@ impl Feeder {
             self.failed = Some(fenced());
         }
         if !self.out.is_empty() {
+            keepstone_failpoint::points::BEFORE_SEND_WATCH_RESPONSE.hit();
             return Poll::Ready(Ok(self.watchers.chunks().chunk(std::mem::take(&mut self.out))));
         }
         match self.failed.take() {

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use bytes::Bytes;
+use keepstone_failpoint::points;
 use keepstone_proto::KeyValue;
 use keepstone_state::{Record, TableWrite};
 
@@ -24,7 +25,10 @@ impl RecordStore {
     /// # Errors
     /// The store's. What was not written stays dirty and readable.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        self.write_dirty(&mut self.background.lock())
+        points::BEFORE_START_DB_TXN.hit();
+        let mut background = self.background.lock();
+        points::AFTER_START_DB_TXN.hit();
+        self.write_dirty(&mut background)
     }
 
     /// Makes what was written durable. Returns the mark of the last run in it: the log up to there is no longer needed.
@@ -33,7 +37,12 @@ impl RecordStore {
     /// The store's; the store must then not be used on.
     pub fn flush(&self) -> Result<Option<Bytes>, StoreError> {
         let background = self.background.lock();
-        self.backing().store.flush()?;
+        let backing = self.backing();
+        if let Some(why) = points::BEFORE_COMMIT.told_to_fail() {
+            return Err(StoreError::Io { path: backing.store.path().to_owned(), doing: "flushing", why });
+        }
+        backing.store.flush()?;
+        points::AFTER_COMMIT.hit();
         Ok(background.written.clone())
     }
 
@@ -59,8 +68,11 @@ impl RecordStore {
             pack(&work.records, self.options.chunk_bytes)
         };
         let infos: Vec<_> = chunks.iter().map(|chunk| (chunk.first, ChunkInfo::of(chunk))).collect();
+        points::COMMIT_BEFORE_PRE_COMMIT_HOOK.hit();
         let batch = batch(chunks, work);
+        points::COMMIT_AFTER_PRE_COMMIT_HOOK.hit();
         let backing = self.backing();
+        points::BEFORE_WRITEBACK_BUF.hit();
         let structure = self.structure.lock();
         backing.store.write(batch)?;
         let mut layout = self.layout.write();
@@ -73,6 +85,7 @@ impl RecordStore {
         layout.dirty.written(work, tail);
         self.dirty_bytes.store(layout.dirty.bytes(), Ordering::Relaxed);
         drop((layout, structure));
+        points::AFTER_WRITEBACK_BUF.hit();
         backing.keep_recent(&work.records[..work.records.len() - tail])
     }
 }

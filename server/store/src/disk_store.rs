@@ -16,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use keepstone_failpoint::points;
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
@@ -226,7 +227,9 @@ impl DiskStore {
 
     fn try_flush(&self, writing: &mut Writing) -> Result<(), StoreError> {
         self.relocate(writing)?;
+        points::HEAP_BEFORE_SYNC.hit();
         self.heap.sync(&mut writing.heap).map_err(self.io("syncing the heap"))?;
+        points::HEAP_AFTER_SYNC.hit();
         let mut batch = Batch::new();
         for (key, row) in &*self.waiting.read() {
             match row {
@@ -237,7 +240,9 @@ impl DiskStore {
         if !batch.is_empty() {
             self.rows.write(batch)?;
         }
+        points::ROWS_BEFORE_SYNC.hit();
         self.rows.flush()?;
+        points::ROWS_AFTER_SYNC.hit();
         // The writer's lock is held: these are the rows that were written.
         self.waiting.write().clear();
         self.heap.drop_dead(&mut writing.heap).map_err(self.io("deleting a heap file"))

@@ -2,12 +2,14 @@
 //! lets old ones go. Driven by its own thread or, in the simulator, by `step`.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use keepstone_failpoint::points;
 
 use crate::disk::File;
 use crate::error::{Failure, WalError};
@@ -214,11 +216,16 @@ impl Writer {
         };
         let clock = Clock::new(self.chores.is_some());
         let offset = u64::from(self.tail.position) * SECTOR as u64;
+        points::RAFT_BEFORE_SAVE.hit();
         segment.file.pwrite(&buf, offset).map_err(failed("write"))?;
         let write = clock.elapsed();
+        if let Some(why) = points::WAL_BEFORE_SYNC.told_to_fail() {
+            return Err(failed("fdatasync")(io::Error::other(why)));
+        }
         if self.shared.options.fsync {
             segment.file.fdatasync().map_err(failed("fdatasync"))?;
         }
+        points::WAL_AFTER_SYNC.hit();
         if let Some(report) = &self.shared.options.on_sync {
             report(SyncReport { bytes: buf.len(), write, sync: clock.elapsed() - write });
         }
@@ -226,13 +233,16 @@ impl Writer {
         self.tail.seq += 1;
         self.tail.chain = chain;
         self.buf = buf;
+        points::RAFT_AFTER_SAVE.hit();
         Ok(())
     }
 
     /// Begins the next segment. Its header goes with its first group.
     pub(crate) fn roll(&mut self) -> Result<(), Failure> {
         let number = self.tail.segments.back().map_or(1, |segment| segment.number + 1);
+        points::WAL_BEFORE_ROLL.hit();
         let file = self.spares.take(number)?;
+        points::WAL_AFTER_ROLL.hit();
         let sectors = (self.shared.options.segment_bytes / SECTOR as u64) as u32;
         self.shared.state().files.insert(number as u32, Arc::clone(&file));
         self.tail.segments.push_back(Segment { number, file, sectors, max_index: None });
@@ -308,12 +318,14 @@ pub(crate) fn do_chore(shared: &Shared, spares: &Spares, chore: Chore) -> Result
             }
         }
         Chore::Retire(segments) => {
+            points::WAL_BEFORE_RELEASE.hit();
             for (number, file) in segments {
                 // One that stayed while a newer one went would be a hole: the log ends here.
                 spares
                     .retire(number, file)
                     .map_err(|failure| WalError::Failed(shared.fail(failure, &mut Vec::new())))?;
             }
+            points::RAFT_AFTER_WAL_RELEASE.hit();
         }
     }
     Ok(())

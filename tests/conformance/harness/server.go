@@ -37,6 +37,7 @@ type Server struct {
 	t      testing.TB
 	bin    string
 	flags  []string
+	env    []string
 	before func(*Server)
 	secure *tls.Config
 	log    string
@@ -50,6 +51,11 @@ type Option func(*Server)
 // Flags appends command line flags.
 func Flags(flags ...string) Option {
 	return func(s *Server) { s.flags = append(s.flags, flags...) }
+}
+
+// Env adds name=value pairs to the server's environment.
+func Env(pairs ...string) Option {
+	return func(s *Server) { s.env = append(s.env, pairs...) }
 }
 
 // Data starts the server on an existing data directory.
@@ -141,6 +147,40 @@ func (s *Server) Restart() {
 	}
 }
 
+// RestartToDie starts an ended server again, with more in its environment, and waits until it has ended by itself.
+// Returns its exit code.
+func (s *Server) RestartToDie(env ...string) int {
+	s.t.Helper()
+	own := s.env
+	s.env = append(append([]string(nil), own...), env...)
+	s.launch()
+	s.env = own
+	return s.Ended()
+}
+
+// Dead is whether the server has ended by itself.
+func (s *Server) Dead() bool {
+	select {
+	case <-s.died:
+		return true
+	default:
+		return false
+	}
+}
+
+// Ended waits until the server has ended by itself. Returns its exit code, -1 if a signal ended it.
+func (s *Server) Ended() int {
+	s.t.Helper()
+	select {
+	case <-s.died:
+	case <-time.After(Patience):
+		s.t.Fatalf("%s did not end", s.bin)
+	}
+	code := s.cmd.ProcessState.ExitCode()
+	s.cmd = nil
+	return code
+}
+
 // Client is an official client of this server, closed at the end of the test.
 func (s *Server) Client() *clientv3.Client {
 	s.t.Helper()
@@ -215,6 +255,7 @@ func (s *Server) launch() {
 	}
 	defer out.Close()
 	s.cmd = exec.Command(s.bin, args...)
+	s.cmd.Env = append(os.Environ(), s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = out, out
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {

@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use keepstone_failpoint::points;
 use keepstone_store::{DiskOptions, DiskStore};
 use keepstone_wal::{LogPos, Wal, WalError};
 use parking_lot::Mutex;
@@ -139,6 +140,7 @@ impl Home for DiskHome {
 
     fn retire(&self) {
         let before = self.inner.lock().before.take();
+        points::SNAPSHOT_BEFORE_RETIRE.hit();
         if let Some(path) = before
             && let Err(error) = remove(&path)
         {
@@ -158,9 +160,11 @@ pub fn settle(paths: &Paths, wal: &Wal) -> Result<(), HomeError> {
     if let Some(marked) = marked {
         let (_, path) = places.remove(marked);
         tracing::info!(store = %path.display(), "the store is the one that a snapshot brought");
+        points::SNAPSHOT_BEFORE_SETTLE.hit();
         remove(&paths.store)?;
         at("renaming", &path, |path| fs::rename(path, &paths.store))?;
         sync_dir(&paths.root)?;
+        points::SNAPSHOT_AFTER_SETTLE.hit();
     }
     if let Some(mark) = read_mark(&paths.store)? {
         if !mark.followed {

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keepstone_failpoint::points;
 use keepstone_store::Closing;
 
 use super::blocking;
@@ -47,10 +48,15 @@ pub fn install(core: &Arc<Core>, mut staged: Staged) -> io::Result<Option<Applie
     let (home, number) = (staged.home.clone(), staged.number);
     let failed = |error| io::Error::other(format!("installing a snapshot: {error}"));
     let _applying = InProgress::begin(&core.metrics.server.snapshot_applies);
+    points::RAFT_BEFORE_APPLY_SNAP.hit();
     home.commit(number, &last).map_err(failed)?;
     let Some(parts) = staged.take() else { return Ok(None) };
+    points::APPLY_BEFORE_OPEN_SNAPSHOT.hit();
     let replaced = core.replace(parts.state, parts.records, &staged.applied);
+    points::APPLY_AFTER_OPEN_SNAPSHOT.hit();
+    points::RAFT_AFTER_APPLY_SNAP.hit();
     home.follow(number, &last).map_err(failed)?;
+    points::RAFT_AFTER_WAL_RELEASE.hit();
     tracing::info!(index = last.index(), revision = core.revision(), "installed a snapshot");
     let (mut replaced, mut closing) = (Some(replaced), None);
     blocking::detach_until(CLOSE_EVERY, move || {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use keepstone_failpoint::points;
 use openraft::SnapshotMeta;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::SnapshotResponse;
@@ -254,11 +255,17 @@ async fn save(staging: &mut Option<Staging>) -> Result<(), ReceiveError> {
 /// Adds a unit. What can't be added makes all of it useless.
 async fn take_in_unit(staging: &mut Option<Staging>, elements: Bytes) -> Result<(), ReceiveError> {
     let Some(mut filling) = staging.take() else { return Err(ReceiveError::OtherPlace) };
-    let add = move || match filling.add(elements) {
-        Ok(()) => Ok(filling),
-        Err(error) => {
-            filling.discard();
-            Err(error)
+    let add = move || {
+        points::SNAPSHOT_BEFORE_SAVE_PIECE.hit();
+        match filling.add(elements) {
+            Ok(()) => {
+                points::SNAPSHOT_AFTER_SAVE_PIECE.hit();
+                Ok(filling)
+            }
+            Err(error) => {
+                filling.discard();
+                Err(error)
+            }
         }
     };
     *staging = Some(blocking::run(add).await??);

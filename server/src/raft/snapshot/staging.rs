@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use keepstone_failpoint::points;
 use keepstone_state::{Restore, RestoreError, Revision, State};
 use keepstone_store::{Options, RecordStore, StoreError};
 
@@ -126,8 +127,10 @@ impl Staging {
     /// # Errors
     /// When it is not the same, or not what `header` says. It is thrown away then.
     pub fn complete(mut self, header: &Header, sent: &Total) -> Result<Staged, StagingError> {
+        points::RAFT_BEFORE_SAVE_SNAP.hit();
         match self.check(header, sent) {
             Ok(state) => {
+                points::RAFT_AFTER_SAVE_SNAP.hit();
                 let Self { home, number, records, .. } = self;
                 let parts = Parts { state, records: Arc::into_inner(records).expect("nobody else has it") };
                 Ok(Staged { home, number, applied: header.applied.clone(), parts: Some(parts) })

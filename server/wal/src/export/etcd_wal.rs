@@ -6,7 +6,10 @@
 //! of all records so far; each file begins with a record that carries it on. Files are named by their number and the
 //! first log index that may be in them.
 //!
-//! It is a copy for readers: nothing here is ever read back by this program, and nothing is acknowledged because of it.
+//! It is a copy for readers: nothing is ever restored from it, and nothing is acknowledged because of it. One that is kept
+//! while a member runs is read back only to go on where it ends (`reopen`).
+
+mod reopen;
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -22,6 +25,9 @@ const ENTRY: u64 = 2;
 const STATE: u64 = 3;
 const CRC: u64 = 4;
 const SNAPSHOT: u64 = 5;
+
+/// The field of a hard state that has its mark. Far above etcd's, whose readers pass over it.
+const MARK_FIELD: u64 = 100;
 
 /// Whose log it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +79,9 @@ pub struct EtcdWal {
     crc: u32,
     metadata: Vec<u8>,
     state: HardState,
+    mark: Option<u64>,
+    /// It is kept by a running member: a file ends with a mark.
+    kept: bool,
     last_index: u64,
 }
 
@@ -95,17 +104,44 @@ impl EtcdWal {
         number(&mut metadata, 1, identity.node_id);
         number(&mut metadata, 2, identity.cluster_id);
         let file = create_file(&dir, 0, 0)?;
-        let state = HardState::default();
-        let mut wal = Self { dir, file, number: 0, written: 0, file_bytes, crc: 0, metadata, state, last_index: 0 };
+        let mut wal = Self {
+            dir,
+            file,
+            number: 0,
+            written: 0,
+            file_bytes,
+            crc: 0,
+            metadata,
+            state: HardState::default(),
+            mark: None,
+            kept: false,
+            last_index: 0,
+        };
         wal.head()?;
         wal.snapshot(LogPos { term: 0, index: 0 }, &[])?;
         if let Some(Start { at, voters }) = start {
-            wal.snapshot(*at, voters)?;
-            wal.last_index = at.index;
-            let name = format!("{:016x}-{:016x}.snap", at.term, at.index);
-            fs::write(snap.join(name), snapshot_file(*at, voters))?;
+            wal.skip(*at, voters)?;
         }
         Ok(wal)
+    }
+
+    /// The index of the last entry, or of the last snapshot's.
+    #[must_use]
+    pub fn last_index(&self) -> u64 {
+        self.last_index
+    }
+
+    /// The log goes on after `at`: what came before is in a snapshot, of which a name is left.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn skip(&mut self, at: LogPos, voters: &[u64]) -> io::Result<()> {
+        let snap = self.dir.with_file_name("snap").join(format!("{:016x}-{:016x}.snap", at.term, at.index));
+        fs::write(&snap, snapshot_file(at, voters))?;
+        fs::File::open(&snap)?.sync_all()?;
+        self.snapshot(at, voters)?;
+        self.last_index = at.index;
+        Ok(())
     }
 
     /// Adds an entry. One with an index that was written before replaces it and everything after it, as in etcd. etcd's
@@ -121,7 +157,7 @@ impl EtcdWal {
             let text = format!("log index {} does not follow {}", at.index, self.last_index);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        if self.written >= self.file_bytes {
+        if self.written >= self.file_bytes && !self.kept {
             self.next_file()?;
         }
         let mut entry = Vec::with_capacity(data.len() + 32);
@@ -148,7 +184,27 @@ impl EtcdWal {
         number(&mut bytes, 1, state.term);
         number(&mut bytes, 2, state.vote);
         number(&mut bytes, 3, state.commit);
+        if let Some(mark) = self.mark {
+            number(&mut bytes, MARK_FIELD, mark);
+        }
         self.record(STATE, Some(&bytes))
+    }
+
+    /// Adds the hard state with a mark of the caller's, and makes everything written durable. A log that is opened again
+    /// ends with the last of these; it must not have been written to with [`EtcdWal::hard_state`].
+    ///
+    /// # Errors
+    /// Whatever the file system says; the log must then not be used on.
+    pub fn commit(&mut self, state: HardState, mark: u64) -> io::Result<()> {
+        self.mark = Some(mark);
+        self.hard_state(state)?;
+        self.file.flush()?;
+        self.file.get_ref().sync_data()?;
+        // Here and nowhere else: what follows a mark is cut, and has to be in the same file.
+        if self.written >= self.file_bytes {
+            self.next_file()?;
+        }
+        Ok(())
     }
 
     /// Hands everything written to the operating system, so that other processes read it.
