@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keepstone_failpoint::points;
 use keepstone_state::Effects;
@@ -173,6 +173,8 @@ impl Worker {
             points::COMPACT_AFTER_SET_FINISHED_COMPACT.hit();
             let took = began.elapsed();
             self.core.metrics.mvcc.compaction_total.observe(took.as_secs_f64() * 1000.0);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.core.metrics.mvcc.last_compaction.set(now.as_secs() as i64);
             tracing::info!(compact_revision = floor, took = ?took, "finished scheduled compaction");
             self.shared.finished.send_replace(floor);
         }

@@ -136,8 +136,11 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&config)?;
     let tls = Sides::load(&config)?;
     let paths = Paths::new(&config.data_dir, config.wal_dir.as_deref());
-    let metrics =
-        Metrics::new(metrics::Options { extensive: config.metrics == MetricsLevel::Extensive, foreign: false });
+    let metrics = Metrics::new(metrics::Options {
+        extensive: config.metrics == MetricsLevel::Extensive,
+        foreign: false,
+        slow_apply: Some(config.warning_apply_duration).filter(|slow| !slow.is_zero()),
+    });
     let mut origin = None;
     let mut log = data::open_log(&paths, log_options(&config, &metrics), || {
         if config.survive.is_some() {

@@ -1,6 +1,7 @@
 //! What every service needs of the member behind it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use keepstone_proto::etcdserverpb::{InternalRaftRequest, ResponseHeader};
 use keepstone_state::{Code, Error, Reply};
@@ -20,6 +21,9 @@ use crate::propose::Proposer;
 use crate::raft::read_index::ReadIndex;
 use crate::raft::snapshot::Receiver;
 use crate::raft::types::Raft;
+
+/// A read that waits longer to be linearizable counts as slow: where etcd asks its leader again.
+const SLOW_READ: Duration = Duration::from_millis(500);
 
 /// Reads of everything that may run at once: each holds a thread and a pin.
 pub const BULK_READS: usize = 8;
@@ -68,7 +72,16 @@ impl Context {
     /// etcd's status when leadership can't be confirmed.
     pub async fn linearizable(&self) -> Result<(), Status> {
         self.check_learner()?;
-        self.reads.wait().await.map_err(|error| status(&error))
+        let began = Instant::now();
+        let confirmed = self.reads.wait().await;
+        let server = &self.core.metrics.server;
+        if began.elapsed() >= SLOW_READ {
+            server.slow_read_indexes.inc();
+        }
+        confirmed.map_err(|error| {
+            server.failed_read_indexes.inc();
+            status(&error)
+        })
     }
 
     /// What clients may not ask of a learner.

@@ -22,7 +22,7 @@ use super::range::{Format, Large};
 use super::unary::{Method, Unary};
 use super::until_stop::{self, UntilStop};
 use crate::cluster::Leadership;
-use crate::metrics::{GrpcMethod, GrpcMethods, Kind};
+use crate::metrics::{GrpcMethod, GrpcMethods, IntCounter, Kind, Metrics};
 
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 type Call = Box<dyn Fn(Request<Body>) -> Answer + Send + Sync>;
@@ -37,12 +37,22 @@ pub struct Grpc {
     uncounted: Option<&'static str>,
     /// Asked for clients that want no answer from a member without a leader.
     leadership: Option<Leadership>,
+    /// Where clients and their bytes are counted.
+    clients: Option<Arc<Metrics>>,
 }
 
 impl Grpc {
     /// `stopping` turns true when the member is about to stop.
     pub fn new(methods: GrpcMethods, stopping: watch::Receiver<bool>) -> Self {
-        Self { unary: None, services: HashMap::new(), methods, stopping, uncounted: None, leadership: None }
+        Self {
+            unary: None,
+            services: HashMap::new(),
+            methods,
+            stopping,
+            uncounted: None,
+            leadership: None,
+            clients: None,
+        }
     }
 
     /// Takes the short way for the calls that have one.
@@ -85,6 +95,13 @@ impl Grpc {
     #[must_use]
     pub fn with_leadership(mut self, leadership: Leadership) -> Self {
         self.leadership = Some(leadership);
+        self
+    }
+
+    /// Counts the clients and their bytes.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.clients = Some(metrics);
         self
     }
 
@@ -134,6 +151,15 @@ impl Grpc {
             counters.handled_since(refused.code(), began);
             return refused.into_http();
         }
+        let stream = counters.kind != Kind::Unary;
+        let request = match self.clients.as_ref().filter(|_| to_client) {
+            Some(metrics) => {
+                metrics.clients.count(stream, version_of(request.headers()));
+                let received = metrics.network.client_received.clone();
+                request.map(|body| weighed(body, received))
+            }
+            None => request,
+        };
         let mut response = call(request).await;
         if let Some(status) = too_large_as_go_says(response.headers()) {
             response = status.into_http();
@@ -151,10 +177,19 @@ impl Grpc {
             None => response.map(|body| {
                 let leader = leadership.map(Leadership::watch);
                 let body = if endless { Body::new(UntilStop::new(body, self.stopping.clone(), leader)) } else { body };
-                Body::new(Counted::new(body, counters.clone(), began))
+                let body = Body::new(Counted::new(body, counters.clone(), began));
+                match self.clients.as_ref().filter(|_| to_client) {
+                    Some(metrics) => weighed(body, metrics.network.client_sent.clone()),
+                    None => body,
+                }
             }),
         }
     }
+}
+
+/// The version that a client names of itself.
+pub fn version_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get("client-api-version").and_then(|value| value.to_str().ok())
 }
 
 /// Whether a client asked for a leader: clientv3's `WithRequireLeader`.
@@ -173,6 +208,40 @@ fn too_large_as_go_says(headers: &HeaderMap) -> Option<Status> {
     let (found, limit) = rest.strip_suffix(" bytes")?.split_once(" bytes, the limit is: ")?;
     let message = format!("grpc: received message larger than max ({found} vs. {limit})");
     Some(Status::resource_exhausted(message))
+}
+
+/// The body, with its bytes counted as they pass.
+pub fn weighed(body: Body, bytes: IntCounter) -> Body {
+    Body::new(Weighed { body, bytes })
+}
+
+/// See [`weighed`].
+struct Weighed {
+    body: Body,
+    bytes: IntCounter,
+}
+
+impl http_body::Body for Weighed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.bytes.inc_by(data.len() as u64);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A response body that counts how its call ended. One that is dropped before its trailers was cancelled.

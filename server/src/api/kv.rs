@@ -3,6 +3,7 @@
 //! The unary calls are plain methods on decoded messages, so that another transport can call them in batches.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use keepstone_proto::etcdserverpb::kv_server::Kv;
 use keepstone_proto::etcdserverpb::request_op::Request as Op;
@@ -47,7 +48,10 @@ impl KvService {
         }
         self.ctx.check_fence()?;
         self.ctx.core.metrics.mvcc.ranges.inc();
-        let mut answer = range::answer(&self.ctx.core, &self.ctx.lists, request).await?;
+        let began = Instant::now();
+        let answer = range::answer(&self.ctx.core, &self.ctx.lists, request).await;
+        self.ctx.core.metrics.server.range_took(answer.is_ok(), began.elapsed().as_secs_f64());
+        let mut answer = answer?;
         if let Answered::Small(response) = &mut answer {
             self.fill(&mut response.header);
         }

@@ -127,14 +127,22 @@ impl Maintenance for MaintenanceService {
             points::DEFRAG_BEFORE_RENAME.hit();
             Ok(())
         };
-        tokio::task::spawn_blocking(flush).await.map_err(|_| status(&Error::Stopped))??;
+        let disk = &self.ctx.core.metrics.disk;
+        let began = std::time::Instant::now();
+        disk.defrag_inflight.inc();
+        let flushed = tokio::task::spawn_blocking(flush).await;
+        disk.defrag_inflight.dec();
+        disk.backend_defrag.observe(began.elapsed().as_secs_f64());
+        flushed.map_err(|_| status(&Error::Stopped))??;
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, _request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
         let core = self.ctx.core.clone();
         let _permit = self.ctx.bulk.acquire().await.map_err(|_| status(&Error::Stopped))?;
+        let began = std::time::Instant::now();
         let hash = blocking(&self.ctx.core, move || whole_hash(&core)).await?;
+        self.ctx.core.metrics.mvcc.hash.observe(began.elapsed().as_secs_f64());
         Ok(Response::new(HashResponse { header: Some(self.ctx.header(0)), hash }))
     }
 
@@ -158,9 +166,13 @@ impl Maintenance for MaintenanceService {
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            if let Err(error) = send_snapshot(&core, &runtime, &tx) {
-                tracing::warn!(%error, "a snapshot stream broke off");
-                drop(tx.try_send(Err(Status::internal(error.to_string()))));
+            let began = std::time::Instant::now();
+            match send_snapshot(&core, &runtime, &tx) {
+                Ok(()) => core.metrics.disk.backend_snapshot.observe(began.elapsed().as_secs_f64()),
+                Err(error) => {
+                    tracing::warn!(%error, "a snapshot stream broke off");
+                    drop(tx.try_send(Err(Status::internal(error.to_string()))));
+                }
             }
         });
         Ok(Response::new(ReceiverStream::new(rx)))

@@ -96,9 +96,10 @@ fn grpc(ctx: &Arc<Context>) -> Grpc {
                 .max_encoding_message_size(usize::MAX)
         };
     }
-    let unary = Unary::new(KvService::new(ctx.clone()), &ctx.core.metrics.grpc, limit);
+    let unary = Unary::new(KvService::new(ctx.clone()), ctx.core.metrics.clone(), limit);
     Grpc::new(ctx.core.metrics.grpc.clone(), ctx.core.stopping())
         .with_leadership(ctx.leadership.clone())
+        .with_metrics(ctx.core.metrics.clone())
         .with_unary(unary)
         .with(server!(KvServer, KvService))
         .with(WatchDoor::new(WatchService::new(ctx.clone()), limit))

@@ -22,7 +22,7 @@ use tonic::{Code, Status};
 use super::grpc;
 use super::kv::KvService;
 use super::range::{Answered, Format};
-use crate::metrics::{GrpcMethod, GrpcMethods};
+use crate::metrics::{GrpcMethod, Metrics};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -60,14 +60,15 @@ impl Method {
 pub struct Unary {
     kv: KvService,
     counters: [Arc<GrpcMethod>; Method::ALL.len()],
+    metrics: Arc<Metrics>,
     limit: usize,
 }
 
 impl Unary {
     /// `limit` bounds the bytes of a message.
-    pub fn new(kv: KvService, methods: &GrpcMethods, limit: usize) -> Self {
-        let counters = Method::ALL.map(|(_, path)| methods.get(path).expect("a method of the API").clone());
-        Self { kv, counters, limit }
+    pub fn new(kv: KvService, metrics: Arc<Metrics>, limit: usize) -> Self {
+        let counters = Method::ALL.map(|(_, path)| metrics.grpc.get(path).expect("a method of the API").clone());
+        Self { kv, counters, metrics, limit }
     }
 
     /// Answers a call.
@@ -85,8 +86,10 @@ impl Unary {
                 match Message::decode(message.slice(PREFIX..)) {
                     Ok(request) => {
                         let counted = Counted::begin(&self.counters[method as usize]);
-                        let answer = self.kv.$call(request).await;
-                        Ok(counted.$end(answer))
+                        self.metrics.clients.count(false, grpc::version_of(&head.headers));
+                        self.metrics.network.client_received.inc_by(message.len() as u64);
+                        let answer = counted.$end(self.kv.$call(request).await);
+                        Ok(answer.map(|body| self.weigh(body)))
                     }
                     Err(_) => {
                         let taken = VecDeque::from([message]);
@@ -100,6 +103,21 @@ impl Unary {
             Method::Put => answer!(put, end),
             Method::DeleteRange => answer!(delete_range, end),
             Method::Txn => answer!(txn, end),
+        }
+    }
+}
+
+impl Unary {
+    /// Counts the bytes of an answer; of a long list as they are sent.
+    fn weigh(&self, body: Reply) -> Reply {
+        let sent = &self.metrics.network.client_sent;
+        match body {
+            Reply::Other(body) => Reply::Other(grpc::weighed(body, sent.clone())),
+            Reply::Message(frame) => {
+                sent.inc_by(frame.len() as u64);
+                Reply::Message(frame)
+            }
+            Reply::Sent | Reply::Ended => body,
         }
     }
 }

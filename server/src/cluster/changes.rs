@@ -114,7 +114,10 @@ async fn decide(ctx: &Context, call: &Kind) -> Result<Vec<Member>, Error> {
             InternalRaftRequest { member_remove: Some(*remove), ..Default::default() }
         }
         Kind::Promote(promote) => {
-            check_promote(ctx, MemberId(promote.id))?;
+            if let Err(error) = check_promote(ctx, MemberId(promote.id)) {
+                ctx.core.metrics.server.promotion_failed(&error.to_string());
+                return Err(error);
+            }
             InternalRaftRequest { member_promote: Some(*promote), ..Default::default() }
         }
     };
@@ -127,7 +130,10 @@ async fn decide(ctx: &Context, call: &Kind) -> Result<Vec<Member>, Error> {
     match call {
         Kind::Add(_) => {}
         Kind::Remove(remove) => gone(ctx, MemberId(remove.id)).await?,
-        Kind::Promote(promote) => votes(ctx, MemberId(promote.id)).await,
+        Kind::Promote(promote) => {
+            ctx.core.metrics.server.learner_promotions.inc();
+            votes(ctx, MemberId(promote.id)).await;
+        }
     }
     if removed_before { Err(Error::MemberNotFound) } else { Ok(members(ctx)) }
 }

@@ -15,6 +15,7 @@ mod server;
 mod text;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use prometheus::Registry;
 
@@ -40,6 +41,8 @@ pub struct Options {
     /// Also show families that only etcd's implementation has (Go's runtime, bbolt, the v2 store, the gRPC proxy), all
     /// zero: for suites that compare lists of names.
     pub foreign: bool,
+    /// `--warning-apply-duration`: an entry that takes longer counts as slow and is warned of. None: no entry.
+    pub slow_apply: Option<Duration>,
 }
 
 type Collect = Box<dyn Fn(&mut Observed) + Send + Sync>;
@@ -80,6 +83,12 @@ impl Metrics {
             collect: OnceLock::new(),
             options,
         })
+    }
+
+    /// See [`Options::slow_apply`].
+    #[must_use]
+    pub fn slow_apply(&self) -> Option<Duration> {
+        self.options.slow_apply
     }
 
     /// Says how the member's state is read when somebody scrapes. Only the first call counts. `collect` runs on the

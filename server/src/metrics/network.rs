@@ -9,7 +9,7 @@ use super::groups::{counter, doubling, register};
 /// What goes through this member's sockets.
 #[derive(Debug)]
 pub struct Network {
-    /// Bytes of gRPC messages, without framing.
+    /// Bytes of gRPC messages, the five before each included.
     pub client_received: IntCounter,
     pub client_sent: IntCounter,
     stream_failures: IntCounterVec,

@@ -37,7 +37,7 @@ fn used(options: Options) -> Arc<Metrics> {
 
 #[test]
 fn every_family_of_etcd_is_there_with_its_type() {
-    let shown = types(&used(Options { foreign: true, extensive: true }).render());
+    let shown = types(&used(Options { foreign: true, extensive: true, ..Options::default() }).render());
     let mut wanted = ETCD.lines().map(|line| line.split_once(' ').expect("name and type"));
     let wrong: Vec<_> =
         wanted.by_ref().filter(|(name, kind)| shown.get(*name).map(String::as_str) != Some(kind)).collect();
@@ -133,7 +133,7 @@ fn buckets_are_etcds() {
 
 #[test]
 fn every_code_and_method_is_counted_under_gos_name() {
-    let metrics = Metrics::new(Options { extensive: true, foreign: false });
+    let metrics = Metrics::new(Options { extensive: true, ..Options::default() });
     let put = metrics.grpc.get("/etcdserverpb.KV/Put").expect("there");
     let started = put.started();
     put.handled_since(Code::Ok, started);

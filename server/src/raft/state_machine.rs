@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::codec::{self, Applied};
 use super::snapshot::{self, Outgoing, Staged, Ticket};
 use super::synced::Synced;
-use super::tally::Tally;
+use super::tally::{self, Tally};
 use super::types::{Entry, LogId, Payload, Replies, StoredMembership, TypeConfig};
 use crate::audit::Audit;
 use crate::core::Core;
@@ -98,6 +98,7 @@ impl StateMachine {
         let mut state = self.core.state.write();
         for (entry, responder) in run {
             let log_id = entry.log_id();
+            let began = std::time::Instant::now();
             let replies = match &entry.payload {
                 Payload::Normal(proposal) => {
                     let apply = |request: &super::types::Request| {
@@ -114,19 +115,22 @@ impl StateMachine {
             };
             replies.iter().flatten().for_each(|reply| tally.add(reply));
             self.applied.log_id = Some(log_id);
-            let elsewhere = match entry.payload {
-                Payload::Normal(proposal) if responder.is_none() => Some(proposal),
-                _ => None,
+            let proposal = match entry.payload {
+                Payload::Normal(proposal) => Some((proposal, began.elapsed())),
+                Payload::Blank | Payload::Membership(_) => None,
             };
-            answers.push((responder, elsewhere, Replies(replies)));
+            answers.push((responder, proposal, Replies(replies)));
         }
         tally.report(&self.core.metrics.mvcc, &effects);
         self.core.publish(&state, effects, &self.applied);
         drop(state);
-        for (responder, elsewhere, replies) in answers {
-            match (responder, elsewhere) {
+        for (responder, proposal, replies) in answers {
+            if let Some((proposal, took)) = &proposal {
+                tally::timed(&self.core.metrics, proposal, &replies.0, *took);
+            }
+            match (responder, proposal) {
                 (Some(responder), _) => responder.send(replies),
-                (None, Some(proposal)) => self.core.awaiting.settle(&proposal, replies.0),
+                (None, Some((proposal, _))) => self.core.awaiting.settle(&proposal, replies.0),
                 (None, None) => {}
             }
         }

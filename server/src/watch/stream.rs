@@ -273,6 +273,7 @@ impl Feeder {
         let plain = !turn.prev_kv && !turn.fragment;
         if plain && self.owed == self.last {
             encode::same_events(&mut self.out, &self.head, turn.watch, self.last_at.clone());
+            self.core.metrics.mvcc.events.inc_by(self.owed.len() as u64);
             self.owed.clear();
             return;
         }
@@ -354,6 +355,7 @@ impl Feeder {
     /// (last) events are.
     fn push_events(&mut self, watch: i64, fragment: bool, revision: i64, events: &[Event]) -> Range<usize> {
         self.head.set(self.core.header(revision));
+        self.core.metrics.mvcc.events.inc_by(events.len() as u64);
         let (out, head, limit) = (&mut self.out, &self.head, self.settings.fragment_bytes);
         if !fragment || events.len() < 2 || encode::events_len(head, watch, false, events) < limit {
             return encode::events(out, head, watch, false, events);

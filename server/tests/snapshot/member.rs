@@ -287,7 +287,7 @@ pub fn open(root: &Path, id: u64) -> Result<(Paths, data::Log, data::Checkpoint)
 impl Member {
     pub async fn start(root: &Path, id: u64, net: &Arc<Net>) -> Self {
         let (paths, log, checkpoint) = open(root, id).expect("the directory opens");
-        let metrics = Metrics::new(metrics::Options { extensive: false, foreign: false });
+        let metrics = Metrics::new(metrics::Options::default());
         let (hub, matchings) = watch::Hub::new(1);
         for matching in matchings {
             tokio::spawn(matching.run(hub.ring.clone()));

@@ -55,7 +55,7 @@ func TestARemovalIsAnsweredOnceNobodyNeedsTheMember(t *testing.T) {
 	a, b := newMember(t, harness.UnderTest(t), "a"), newMember(t, harness.UnderTest(t), "b")
 	b.advertise = slow(t, b.peer, 100*time.Millisecond)
 	both := []*member{a, b}
-	found(t, both, "--strict-reconfig-check=false", "--heartbeat-interval=300", "--election-timeout=3000")
+	found(t, both, "--strict-reconfig-check=false", "--heartbeat-interval=200", "--election-timeout=2000")
 	gone := id(t, b)
 	if lead, _ := leader(t, both); lead == b {
 		_, err := b.connect().MoveLeader(within(t), id(t, a))

@@ -128,7 +128,7 @@ impl Member {
         let wal = open_log(&cluster, &disks, &pace, &mut dice)?;
         let log = OpenLog::new(wal.clone(), LogStore::new(wal.clone())?);
         cluster.opened(id, log.clone());
-        let metrics = Metrics::new(metrics::Options { extensive: false, foreign: false });
+        let metrics = Metrics::new(metrics::Options::default());
         let (core, applied) = open_core(id, &disks.stores, &wal, &metrics)?;
         let (checkpointer, worker) = Checkpointer::inline(core.clone());
         host::spawn(checkpoint(core.clone(), worker, dice.fork()));
