@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::plan::Row;
 use super::reconcile;
 use crate::api::context::Context;
-use crate::peer::wire;
+use crate::peer::{PeerError, wire};
 
 /// How long a voter must have been in contact to count as active, as in etcd.
 const HEALTHY_FOR: Duration = Duration::from_secs(5);
@@ -47,14 +47,16 @@ pub async fn change(ctx: &Context, call: Kind) -> Result<Vec<Member>, Error> {
             let mut views = ctx.leadership.watch();
             let leader = views.borrow_and_update().leader;
             let answer = match leader {
-                Some(leader) if leader == ctx.core.identity.member_id => decide(ctx, &call).await,
+                Some(leader) if leader == ctx.core.identity.member_id => decide(ctx, &call).await.map_err(No::Error),
                 Some(leader) => ask(ctx, leader, &call).await,
-                None => Err(Error::NotLeader),
+                None => Err(No::Error(Error::NotLeader)),
             };
             match answer {
-                Err(Error::NotLeader) => again = true,
-                Err(error) if again && was_removed(ctx, &call, error).await => return Ok(members(ctx)),
-                answer => return answer,
+                Ok(members) => return Ok(members),
+                Err(No::Error(Error::NotLeader)) => again = true,
+                Err(no) if again && was_removed(ctx, &call, no).await => return Ok(members(ctx)),
+                Err(No::Error(error)) => return Err(error),
+                Err(No::Stranger) => return Err(Error::TimeoutDueToConnectionLost),
             }
             // The next leader, or the same one once it can tell that it is.
             drop(tokio::time::timeout(LOOK_EVERY * 5, views.changed()).await);
@@ -63,16 +65,25 @@ pub async fn change(ctx: &Context, call: Kind) -> Result<Vec<Member>, Error> {
     tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| Err(ctx.leadership.timeout(began)))
 }
 
-async fn ask(ctx: &Context, leader: MemberId, call: &Kind) -> Result<Vec<Member>, Error> {
+/// Why a call was not carried out.
+#[derive(Clone, Copy, Debug)]
+enum No {
+    Error(Error),
+    /// The leader does not talk to this member: Raft has done without it, and that is committed.
+    Stranger,
+}
+
+async fn ask(ctx: &Context, leader: MemberId, call: &Kind) -> Result<Vec<Member>, No> {
     let message = peer_message::Kind::ClusterCall(ClusterCall { kind: Some(call.clone()) });
     let answer = ctx.transport.call(leader, wire::message(message)).await;
     match answer.map(wire::read_answer) {
         Ok(Ok(peer_answer::Kind::ClusterCall(answer))) if answer.error.is_empty() => Ok(answer.members),
         Ok(Ok(peer_answer::Kind::ClusterCall(answer))) => {
-            Err(Error::from_text(&answer.error).unwrap_or(Error::Timeout))
+            Err(No::Error(Error::from_text(&answer.error).unwrap_or(Error::Timeout)))
         }
+        Err(PeerError::Removed { .. }) => Err(No::Stranger),
         // Whether it took place is not known: the caller may look, and ask again.
-        Ok(_) | Err(_) => Err(Error::TimeoutDueToConnectionLost),
+        Ok(_) | Err(_) => Err(No::Error(Error::TimeoutDueToConnectionLost)),
     }
 }
 
@@ -142,14 +153,17 @@ fn members(ctx: &Context) -> Vec<Member> {
     ctx.core.state.read().members().iter().cloned().collect()
 }
 
-/// Whether a later leader's `error` says no more than that an earlier one had removed whom `call` removes.
-async fn was_removed(ctx: &Context, call: &Kind, error: Error) -> bool {
+/// Whether a later leader's `no` says no more than that an earlier one had removed whom `call` removes, and that Raft has
+/// done without it.
+async fn was_removed(ctx: &Context, call: &Kind, no: No) -> bool {
     let Kind::Remove(remove) = call else { return false };
     let id = MemberId(remove.id);
-    // Nobody talks to a member that is gone: it may have asked for its own removal.
-    let refused = id == ctx.core.identity.member_id && error == Error::TimeoutDueToConnectionLost;
     let removed = || ctx.core.state.read().members().is_removed(id);
-    (error == Error::MemberNotFound || refused) && (removed() || ctx.reads.wait().await.is_ok() && removed())
+    match no {
+        No::Error(Error::MemberNotFound) => removed() || ctx.reads.wait().await.is_ok() && removed(),
+        No::Error(_) => false,
+        No::Stranger => id == ctx.core.identity.member_id,
+    }
 }
 
 async fn propose(ctx: &Context, request: InternalRaftRequest) -> Result<(), Error> {

@@ -115,7 +115,19 @@ async fn connect(cluster: &Arc<Cluster>, from: u64, to: MemberId) -> Result<Arc<
             return Err(unreachable(to));
         }
     }
-    cluster.running(to.0).ok_or_else(|| PeerError::NotSent { to, why: "connection refused".to_owned() })
+    open_door(cluster, from, to)
+}
+
+/// The member, if it runs and talks to the sender.
+fn open_door(cluster: &Cluster, from: u64, to: MemberId) -> Result<Arc<Member>, PeerError> {
+    let refused = || PeerError::NotSent { to, why: "connection refused".to_owned() };
+    let member = cluster.running(to.0).ok_or_else(refused)?;
+    let core = &member.ctx.core;
+    let from = MemberId(from);
+    if core.state.read().members().is_removed(from) && !core.in_raft(from) {
+        return Err(PeerError::Removed { to });
+    }
+    Ok(member)
 }
 
 async fn travel(cluster: Arc<Cluster>, from: u64, to: MemberId, message: Bytes, answer: oneshot::Sender<Answer>) {
@@ -125,9 +137,12 @@ async fn travel(cluster: Arc<Cluster>, from: u64, to: MemberId, message: Bytes, 
         return;
     };
     tokio::time::sleep(there).await;
-    let Some(member) = cluster.running(to.0) else {
-        drop(answer.send(Err(PeerError::NotSent { to, why: "connection refused".to_owned() })));
-        return;
+    let member = match open_door(&cluster, from, to) {
+        Ok(member) => member,
+        Err(error) => {
+            drop(answer.send(Err(error)));
+            return;
+        }
     };
     crate::note!("m{from} -> m{} {} bytes", to.0, message.len());
     if cluster.plan.fault == Some(Fault::RepeatedProposals) && message.len() > 60 {
