@@ -1,0 +1,318 @@
+//! Reads everything a pass decides on: objects from the API server, members from themselves. What could not be read is
+//! unknown, and the pass goes on with the rest; only without the `EtcdCluster` there is nothing to go on with.
+
+pub mod certificates;
+pub mod members;
+pub mod objects;
+pub mod orders;
+pub mod pods;
+pub mod claims;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::ConfigMap;
+use keepstone_operator_api::EtcdCluster;
+use keepstone_operator_api::status::Marks as ApiMarks;
+use keepstone_operator_plan::act::{Permit, PermitKind};
+use keepstone_operator_plan::desired::Desired;
+use keepstone_operator_plan::ids::{ClusterId, Nonce, Ordinal, Template, Time};
+use keepstone_operator_plan::observed::{Cluster, Echo, Marks, Observed, Seen, Workload};
+use serde_json::Value;
+
+use super::api::{Api, ApiError, Fresh, Which, text, typed, uid};
+use super::kind::{Kind, Name};
+use super::members::{Members, Target};
+use crate::convert::{self, Unclear};
+use crate::objects::permit::{self, Action};
+use crate::objects::{pod, stateful_set};
+use crate::pki::Authority;
+use crate::{Blueprint, Settings, Unreadable};
+
+/// Why nothing can be planned for a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Blind {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The object says what can't be read: for its owner to mend.
+    #[error("{0}")]
+    Spec(String),
+}
+
+impl From<Unreadable> for Blind {
+    fn from(why: Unreadable) -> Self {
+        Self::Spec(why.to_string())
+    }
+}
+
+impl From<Unclear> for Blind {
+    fn from(why: Unclear) -> Self {
+        Self::Spec(why.to_string())
+    }
+}
+
+/// What one pass saw, in the planner's words and as it is.
+#[derive(Debug, Clone)]
+pub struct Look {
+    pub observed: Observed,
+    pub desired: Desired,
+    pub cluster: Arc<EtcdCluster>,
+    pub blueprint: Blueprint,
+    pub objects: Objects,
+    pub authority: Authority,
+    /// Whom to call at which place: those whose pods are there.
+    pub targets: BTreeMap<Ordinal, Target>,
+    /// Orders that can't be carried out whatever becomes of the cluster, and why.
+    pub rejected: Vec<orders::Rejection>,
+}
+
+/// Objects as the API server gave them.
+#[derive(Debug, Clone, Default)]
+pub struct Objects {
+    pub cluster: Value,
+    all: BTreeMap<(Kind, String), Value>,
+    /// Kinds that could not be listed.
+    unknown: BTreeSet<Kind>,
+}
+
+impl Objects {
+    #[must_use]
+    pub fn get(&self, kind: Kind, name: &str) -> Option<&Value> {
+        self.all.get(&(kind, name.to_owned()))
+    }
+
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Value> {
+        self.all.iter().filter(move |((k, _), _)| *k == kind).map(|(_, object)| object)
+    }
+
+    fn seen<T>(&self, kind: Kind, read: impl FnOnce() -> Result<T, ApiError>) -> Seen<T> {
+        if self.unknown.contains(&kind) {
+            return Seen::Unknown;
+        }
+        match read() {
+            Ok(value) => Seen::Known(value),
+            Err(why) => {
+                tracing::warn!(%why, "an object can't be read");
+                Seen::Unknown
+            }
+        }
+    }
+}
+
+/// What a pass brings along.
+pub struct Given<'a> {
+    pub settings: &'a Settings,
+    pub now: Time,
+    pub nonce: Nonce,
+    pub echo: Option<Echo>,
+    pub keep: &'a super::memory::Revisions,
+}
+
+const LISTED: [Kind; 9] = [
+    Kind::StatefulSet,
+    Kind::Pod,
+    Kind::Claim,
+    Kind::Service,
+    Kind::ServiceAccount,
+    Kind::ConfigMap,
+    Kind::Budget,
+    Kind::NetworkPolicy,
+    Kind::Job,
+];
+
+/// Looks at a cluster that was just read.
+///
+/// # Errors
+/// Its spec can't be read.
+pub async fn look(
+    api: &impl Api,
+    members: &impl Members,
+    object: Value,
+    fresh: Fresh,
+    given: &Given<'_>,
+) -> Result<Look, Blind> {
+    let cluster: EtcdCluster = typed(&object)?;
+    let (blueprint, desired) = read(&cluster, given)?;
+    let names = &blueprint.names;
+    let mut objects = Objects { cluster: object, ..Objects::default() };
+    for kind in LISTED {
+        gather(api, &mut objects, kind, &names.namespace, Which::Of(&names.cluster), fresh).await;
+    }
+    for kind in [Kind::Operation, Kind::Backup] {
+        gather(api, &mut objects, kind, &names.namespace, Which::About(&names.cluster), fresh).await;
+    }
+    for kind in [Kind::Certificate, Kind::PodMonitor, Kind::PrometheusRule] {
+        objects::extras(api, &blueprint, &mut objects, kind).await;
+    }
+    let (certificates, authority, credentials) = certificates::look(api, &blueprint, &mut objects).await;
+    let pods = objects.seen(Kind::Pod, || pods::read(&blueprint, &objects, given.now));
+    let targets = members::targets(&blueprint, pods.known(), credentials.as_ref());
+    let id = cluster_id(&cluster)?;
+    let told = members::ask(members, &blueprint, id, pods.known(), &targets).await;
+    let (requests, rejected) = orders::read(&objects, &names.cluster, given.keep, given.now);
+    let (workload, claims) = (
+        objects.seen(Kind::StatefulSet, || workload(&blueprint, &objects)),
+        objects.seen(Kind::Claim, || claims::read(&blueprint, &objects)),
+    );
+    let observed = Observed {
+        cluster: about(&cluster, id)?,
+        objects: objects::judge(&blueprint, &objects),
+        workload,
+        pods,
+        claims,
+        permit: objects.seen(Kind::ConfigMap, || permit(&blueprint, &objects)),
+        table: told.table,
+        answers: told.answers,
+        alarms: told.alarms,
+        certificates,
+        requests,
+        backups: objects.seen(Kind::Backup, || orders::backups(&objects)),
+        // No data directory is copied yet.
+        saved: Seen::Known(BTreeMap::new()),
+        fenced: Seen::Known(BTreeSet::new()),
+        keep_from: keep_from(&cluster, given),
+        nonce: given.nonce,
+        echo: given.echo.clone(),
+    };
+    let cluster = Arc::new(cluster);
+    Ok(Look { observed, desired, cluster, blueprint, objects, authority, targets, rejected })
+}
+
+async fn gather(api: &impl Api, objects: &mut Objects, kind: Kind, namespace: &str, which: Which<'_>, fresh: Fresh) {
+    match api.list(kind, namespace, which, fresh).await {
+        Ok(list) => {
+            for object in list {
+                objects.all.insert((kind, text(&object, "/metadata/name").to_owned()), object);
+            }
+        }
+        Err(why) => {
+            tracing::warn!(%kind, namespace, %why, "a list could not be read");
+            objects.unknown.insert(kind);
+        }
+    }
+}
+
+/// Of a cluster that is being deleted only what its deletion needs has to be readable.
+fn read(cluster: &EtcdCluster, given: &Given<'_>) -> Result<(Blueprint, Desired), Blind> {
+    let whole = || -> Result<(Blueprint, Desired), Blind> {
+        let blueprint = Blueprint::read(cluster, given.settings)?;
+        let version = convert::text::version("spec.version", &blueprint.spec.version)?;
+        let template = Template { config: pod::config(&blueprint).into(), version };
+        let desired = convert::desired::read(&blueprint, template, given.now)?;
+        Ok((blueprint, desired))
+    };
+    match whole() {
+        Err(Blind::Spec(_)) if cluster.metadata.deletion_timestamp.is_some() => {
+            let mut bare = cluster.clone();
+            let spec: keepstone_operator_api::EtcdClusterSpec =
+                serde_json::from_value(serde_json::json!({"version": "v0.0.0"})).expect("all else has a default");
+            bare.spec = keepstone_operator_api::EtcdClusterSpec {
+                deletion_policy: cluster.spec.deletion_policy,
+                tls: keepstone_operator_api::tls::Tls {
+                    provider: keepstone_operator_api::tls::TlsProvider::Disabled,
+                    ..spec.tls.clone()
+                },
+                ..spec
+            };
+            let blueprint = Blueprint::read(&bare, given.settings)?;
+            let version = convert::text::version("spec.version", &blueprint.spec.version)?;
+            let template = Template { config: pod::config(&blueprint).into(), version };
+            let desired = convert::desired::read(&blueprint, template, given.now)?;
+            Ok((blueprint, desired))
+        }
+        read => read,
+    }
+}
+
+fn cluster_id(cluster: &EtcdCluster) -> Result<Option<ClusterId>, Blind> {
+    let id = cluster.status.as_ref().and_then(|status| status.cluster_id.as_deref());
+    Ok(id.map(|id| convert::text::number("status.clusterID", id).map(ClusterId)).transpose()?)
+}
+
+fn about(cluster: &EtcdCluster, cluster_id: Option<ClusterId>) -> Result<Cluster, Blind> {
+    let (meta, status) = (&cluster.metadata, cluster.status.clone().unwrap_or_default());
+    let operation = status.operation.as_ref().map(convert::record::read).transpose()?;
+    Ok(Cluster {
+        name: meta.name.clone().unwrap_or_default().into(),
+        uid: meta.uid.as_deref().unwrap_or_default().into(),
+        created: meta.creation_timestamp.as_ref().map_or(Time(0), convert::text::time),
+        generation: meta.generation.unwrap_or_default(),
+        deleting: meta.deletion_timestamp.is_some(),
+        cluster_id,
+        seq: status.operation_seq.max(operation.as_ref().map_or(0, |operation| operation.seq)),
+        operation,
+        marks: marks(&status.marks),
+    })
+}
+
+#[must_use]
+pub fn marks(of: &ApiMarks) -> Marks {
+    let time = |stamp: &Option<_>| stamp.as_ref().map(convert::text::time);
+    Marks {
+        compact: time(&of.compact),
+        defragment: time(&of.defragment),
+        backup: time(&of.backup),
+        room: time(&of.room),
+        quorum_lost: time(&of.quorum_lost),
+    }
+}
+
+/// What a template that was changed by hand is called: none is made of it, so that the StatefulSet is put right.
+const DRIFTED: &str = "changed by hand";
+
+fn workload(b: &Blueprint, objects: &Objects) -> Result<Option<Workload>, ApiError> {
+    let Some(object) = objects.get(Kind::StatefulSet, &b.names.main()) else { return Ok(None) };
+    let set: StatefulSet = typed(object)?;
+    let spec = set.spec.clone().unwrap_or_default();
+    let annotations = spec.template.metadata.as_ref().and_then(|meta| meta.annotations.clone()).unwrap_or_default();
+    let mut template = pods::template(&annotations);
+    let replicas = u32::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
+    if *template.config == *pod::config(b) {
+        // The text of its version is in it: with the same config it has to be the same, to the letter.
+        let version = annotations.get(pod::VERSION_ANNOTATION).map_or("", String::as_str);
+        let workload = stateful_set::Workload { replicas, version, existing: Some(&set) };
+        let wanted = serde_json::to_value(stateful_set::build(b, workload)).unwrap_or_default();
+        if !super::write::current(&wanted["spec"], &object["spec"]) {
+            template = Template { config: DRIFTED.into(), ..template };
+        }
+    }
+    let claims = spec.volume_claim_templates.unwrap_or_default();
+    let data = claims.iter().find(|claim| claim.metadata.name.as_deref() == Some(crate::objects::mounts::DATA));
+    let storage = data.and_then(|claim| claims::request(claim.spec.as_ref())).unwrap_or(0);
+    let seen = set.status.as_ref().and_then(|status| status.observed_generation);
+    Ok(Some(Workload {
+        uid: uid(object).into(),
+        replicas,
+        template,
+        storage,
+        settled: seen.is_some() && seen == set.metadata.generation,
+    }))
+}
+
+fn permit(b: &Blueprint, objects: &Objects) -> Result<Option<Permit>, ApiError> {
+    let Some(object) = objects.get(Kind::ConfigMap, &b.names.permit()) else { return Ok(None) };
+    let map: ConfigMap = typed(object)?;
+    let read = permit::read(&b.names, &map).map_err(|why| ApiError::Refused(why.to_string()))?;
+    Ok(read.map(|it| Permit {
+        kind: match it.action {
+            Action::Found => PermitKind::Found,
+            Action::ForceNewClusterId => PermitKind::ForceNew,
+        },
+        ordinal: it.ordinal,
+        pod: it.pod,
+        claim: it.claim,
+        nonce: it.nonce,
+    }))
+}
+
+fn keep_from(cluster: &EtcdCluster, given: &Given<'_>) -> Option<keepstone_operator_plan::ids::Revision> {
+    let keep = &cluster.spec.maintenance.compact.as_ref()?.keep;
+    given.keep.before(keep.duration.as_ref()?.duration()?, given.now)
+}
+
+/// Where an object of a cluster is.
+#[must_use]
+pub fn at(b: &Blueprint, name: &str) -> Name {
+    Name::new(&b.names.namespace, name)
+}

@@ -1,0 +1,114 @@
+//! `EtcdOperation`s and `EtcdBackup`s.
+
+use keepstone_operator_api::backup::BackupPhase;
+use keepstone_operator_api::operation::OperationPhase;
+use keepstone_operator_api::{BEFORE_ANNOTATION, EtcdBackup, EtcdOperation, KEEP_ANNOTATION, SCHEDULED_ANNOTATION};
+use keepstone_operator_plan::ids::{Time, Version};
+use keepstone_operator_plan::observed::{Backup, Phase, Request, Seen};
+
+use super::Objects;
+use crate::controller::api::{ApiError, typed};
+use crate::controller::kind::Kind;
+use crate::controller::memory::Revisions;
+use crate::convert::order::{self, Rejected};
+use crate::convert::text;
+
+/// An order that is not for the planner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rejection {
+    pub order: EtcdOperation,
+    pub why: Rejected,
+}
+
+/// Those that can be read, oldest first, and those that can't be carried out.
+#[must_use]
+pub fn read(
+    objects: &Objects,
+    cluster: &str,
+    kept: &Revisions,
+    now: Time,
+) -> (Seen<Vec<Request>>, Vec<Rejection>) {
+    let mut rejected = Vec::new();
+    let seen = objects.seen(Kind::Operation, || {
+        let mut requests = Vec::new();
+        for object in objects.of(Kind::Operation) {
+            let order: EtcdOperation = typed(object)?;
+            if order.spec.cluster_ref.name != cluster || order.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let revision = |keep: &keepstone_operator_api::policy::Keep| {
+                kept.before(keep.duration.as_ref()?.duration()?, now)
+            };
+            match order::read(&order.spec, revision) {
+                Ok(verb) => requests.push(request(&order, verb)),
+                Err(Rejected::RevisionUnknown) => {}
+                Err(why) if !phase(&order).finished() => rejected.push(Rejection { order, why }),
+                Err(_) => {}
+            }
+        }
+        requests.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+        Ok(requests)
+    });
+    (seen, rejected)
+}
+
+fn request(order: &EtcdOperation, verb: keepstone_operator_plan::operation::Verb) -> Request {
+    let meta = &order.metadata;
+    Request {
+        name: meta.name.as_deref().unwrap_or_default().into(),
+        uid: meta.uid.as_deref().unwrap_or_default().into(),
+        created: meta.creation_timestamp.as_ref().map_or(Time(0), text::time),
+        scheduled: scheduled(meta.annotations.as_ref()),
+        verb,
+        phase: phase(order),
+    }
+}
+
+fn phase(order: &EtcdOperation) -> Phase {
+    match order.status.as_ref().and_then(|status| status.phase) {
+        None | Some(OperationPhase::Pending) => Phase::Pending,
+        Some(OperationPhase::Running) => Phase::Running,
+        Some(OperationPhase::Succeeded) => Phase::Succeeded,
+        Some(OperationPhase::Failed | OperationPhase::Rejected) => Phase::Failed,
+    }
+}
+
+type Annotations = std::collections::BTreeMap<String, String>;
+
+fn scheduled(annotations: Option<&Annotations>) -> Option<Time> {
+    let text = annotations?.get(SCHEDULED_ANNOTATION)?;
+    serde_json::from_value(serde_json::Value::String(text.clone())).ok().map(|stamp| text::time(&stamp))
+}
+
+/// # Errors
+/// One of them is no backup.
+pub fn backups(objects: &Objects) -> Result<Vec<Backup>, ApiError> {
+    let mut backups = Vec::new();
+    for object in objects.of(Kind::Backup) {
+        let backup: EtcdBackup = typed(object)?;
+        let (meta, status) = (&backup.metadata, backup.status.clone().unwrap_or_default());
+        let annotations = meta.annotations.as_ref();
+        backups.push(Backup {
+            name: meta.name.as_deref().unwrap_or_default().into(),
+            uid: meta.uid.as_deref().unwrap_or_default().into(),
+            created: meta.creation_timestamp.as_ref().map_or(Time(0), text::time),
+            scheduled: scheduled(annotations),
+            before: annotations.and_then(|all| all.get(BEFORE_ANNOTATION)).and_then(|text| before(text)),
+            phase: match status.phase {
+                None | Some(BackupPhase::Pending) => Phase::Pending,
+                Some(BackupPhase::Running) => Phase::Running,
+                Some(BackupPhase::Completed) => Phase::Succeeded,
+                Some(BackupPhase::Failed) => Phase::Failed,
+            },
+            completed: status.completed_at.as_ref().map(text::time),
+            keep: annotations.is_some_and(|all| all.contains_key(KEEP_ANNOTATION)),
+        });
+    }
+    backups.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+    Ok(backups)
+}
+
+fn before(text: &str) -> Option<(Version, i64)> {
+    let (version, generation) = text.split_once('/')?;
+    Some((text::version(BEFORE_ANNOTATION, version).ok()?, generation.parse().ok()?))
+}
