@@ -11,6 +11,7 @@ pub mod event;
 pub mod fenced;
 pub mod kind;
 pub mod lease;
+pub mod live;
 pub mod look;
 pub mod members;
 pub mod memory;

@@ -1,5 +1,5 @@
-//! The acting side of keepstone's operator, as far as it decides nothing and talks to nobody: the Kubernetes objects of a
-//! cluster, and its certificates.
+//! The acting side of keepstone's operator: the Kubernetes objects of a cluster, its certificates, the controller that looks
+//! and acts, and the process it runs in. What is to be done the planner says.
 //!
 //! [`Blueprint`] is an `EtcdCluster` with its texts read. Everything in [`objects`] is a function of it and of what the
 //! planner has settled. [`pki`] gets its time and its keys from the caller.

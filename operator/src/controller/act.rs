@@ -19,8 +19,8 @@ use super::look::{Look, at, objects as around};
 use super::members::{Change, Failure, Members, Target};
 use super::write::{put, wanted};
 use crate::objects::client_service::{self, Door};
-use crate::objects::permit::{self, Action};
 use crate::objects::disruption_budget;
+use crate::objects::permit::{self, Action};
 use crate::pki::{self, KeySource};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -64,7 +64,11 @@ impl Known {
         }
         match &self.seen {
             Some((seen, since)) if *seen == record => {
-                if now.saturating_sub(*since) > LASTS { Step::TakeOver } else { Step::Wait }
+                if now.saturating_sub(*since) > LASTS {
+                    Step::TakeOver
+                } else {
+                    Step::Wait
+                }
             }
             _ => {
                 self.seen = Some((record, now));

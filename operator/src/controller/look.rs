@@ -2,11 +2,11 @@
 //! unknown, and the pass goes on with the rest; only without the `EtcdCluster` there is nothing to go on with.
 
 pub mod certificates;
+pub mod claims;
 pub mod members;
 pub mod objects;
 pub mod orders;
 pub mod pods;
-pub mod claims;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -57,6 +57,9 @@ mod tests {
             revisions.note(Time(1000 + minute * 60 + 1), Revision(99));
         }
         let ago = |seconds| revisions.before(Duration::from_secs(seconds), Time(1540));
-        assert_eq!((ago(0), ago(61), ago(540), ago(541)), (Some(Revision(9)), Some(Revision(7)), Some(Revision(0)), None));
+        assert_eq!(
+            (ago(0), ago(61), ago(540), ago(541)),
+            (Some(Revision(9)), Some(Revision(7)), Some(Revision(0)), None)
+        );
     }
 }

@@ -280,7 +280,8 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
             Err(why) => {
                 tracing::warn!(cluster = %name, ?act, %why, "not done");
                 // That a learner is not ready yet is no news, and who does not lead has none to tell.
-                let quiet = matches!(act, Act::MemberPromote { .. }) && matches!(why, ActError::Member(Failure::Refused(_)))
+                let quiet = matches!(act, Act::MemberPromote { .. })
+                    && matches!(why, ActError::Member(Failure::Refused(_)))
                     || matches!(why, ActError::Api(ApiError::NotLeading));
                 if quiet {
                     return;

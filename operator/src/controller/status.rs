@@ -47,7 +47,8 @@ pub fn next(look: &Look, plan: &Plan, now: Time) -> EtcdClusterStatus {
         }
         Some(Act::CloseIntent { .. }) => status.operation = None,
         Some(Act::Latch { from, to }) => {
-            let recovering = o.cluster.operation.as_ref().is_some_and(|it| matches!(it.intent, Intent::RecoverQuorum(_)));
+            let recovering =
+                o.cluster.operation.as_ref().is_some_and(|it| matches!(it.intent, Intent::RecoverQuorum(_)));
             status.recovery_count += i32::from(recovering && from.is_some() && to.is_some());
             status.cluster_id = to.map(|id| hex(id.0));
         }
@@ -89,7 +90,9 @@ fn without_numbers(status: &Value) -> Value {
 #[must_use]
 pub fn unreadable(old: &EtcdClusterStatus, generation: i64, why: &str, now: Time) -> EtcdClusterStatus {
     let mut status = old.clone();
-    for (kind, state) in [(ConditionType::Degraded, ConditionState::True), (ConditionType::Ready, ConditionState::False)] {
+    for (kind, state) in
+        [(ConditionType::Degraded, ConditionState::True), (ConditionType::Ready, ConditionState::False)]
+    {
         condition::set(&mut status.conditions, kind, state, Reason::InvalidSpec, why, generation, &stamp(now));
     }
     status.phase = Some(Phase::Degraded);

@@ -21,8 +21,7 @@ const APPLIED: &str = "keepstone.io/applied";
 #[must_use]
 pub fn wanted(object: &impl Serialize) -> Value {
     let mut object = serde_json::to_value(object).expect("an object is JSON");
-    let hash: String =
-        Sha256::digest(object.to_string()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = Sha256::digest(object.to_string()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     object["metadata"]["annotations"][APPLIED] = json!(hash);
     object
 }

@@ -120,9 +120,5 @@ fn place(b: &Blueprint, surface: Surface) -> Option<String> {
 
 fn shown(own: &Secret, trusted: &Secret) -> Option<Credentials> {
     let part = |secret: &Secret, key: &str| secret.data.as_ref()?.get(key).map(|bytes| bytes.0.clone());
-    Some(Credentials {
-        certificate: part(own, "tls.crt")?,
-        key: part(own, "tls.key")?,
-        ca: part(trusted, CA_KEY)?,
-    })
+    Some(Credentials { certificate: part(own, "tls.crt")?, key: part(own, "tls.key")?, ca: part(trusted, CA_KEY)? })
 }

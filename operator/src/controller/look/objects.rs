@@ -75,9 +75,5 @@ pub fn judge(b: &Blueprint, objects: &Objects) -> Maybe<Seen> {
         let whole = number <= 9 && current(&wanted(&crate::objects::disruption_budget::build(b, number)), budget);
         if whole { number } else { u32::MAX }
     });
-    Maybe::Known(Seen {
-        current: drifted(b, objects).is_empty(),
-        open: door(b, objects) == Door::Open,
-        min_available,
-    })
+    Maybe::Known(Seen { current: drifted(b, objects).is_empty(), open: door(b, objects) == Door::Open, min_available })
 }

@@ -22,12 +22,7 @@ pub struct Rejection {
 
 /// Those that can be read, oldest first, and those that can't be carried out.
 #[must_use]
-pub fn read(
-    objects: &Objects,
-    cluster: &str,
-    kept: &Revisions,
-    now: Time,
-) -> (Seen<Vec<Request>>, Vec<Rejection>) {
+pub fn read(objects: &Objects, cluster: &str, kept: &Revisions, now: Time) -> (Seen<Vec<Request>>, Vec<Rejection>) {
     let mut rejected = Vec::new();
     let seen = objects.seen(Kind::Operation, || {
         let mut requests = Vec::new();
@@ -36,9 +31,8 @@ pub fn read(
             if order.spec.cluster_ref.name != cluster || order.metadata.deletion_timestamp.is_some() {
                 continue;
             }
-            let revision = |keep: &keepstone_operator_api::policy::Keep| {
-                kept.before(keep.duration.as_ref()?.duration()?, now)
-            };
+            let revision =
+                |keep: &keepstone_operator_api::policy::Keep| kept.before(keep.duration.as_ref()?.duration()?, now);
             match order::read(&order.spec, revision) {
                 Ok(verb) => requests.push(request(&order, verb)),
                 Err(Rejected::RevisionUnknown) => {}
