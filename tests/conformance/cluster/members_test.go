@@ -26,7 +26,7 @@ type member struct {
 	bin, name, dir     string
 	client, peer, logs string
 	advertise          string // where the others find it, if that is not peer itself
-	flags              []string
+	flags, env         []string
 	cmd                *exec.Cmd
 	done               chan struct{}
 }
@@ -41,6 +41,7 @@ func (m *member) start() {
 		"--listen-client-urls=http://" + m.client, "--advertise-client-urls=http://" + m.client,
 		"--listen-peer-urls=http://" + m.peer, "--initial-advertise-peer-urls=http://" + m.reachable(),
 	}, m.flags...)...)
+	m.cmd.Env = append(os.Environ(), m.env...)
 	m.cmd.Stdout, m.cmd.Stderr = out, out
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(m.t, m.cmd.Start())
