@@ -187,6 +187,7 @@ where
             match request {
                 Ok(request) => ids.push(LeaseId(request.id)),
                 Err(error) => {
+                    self.ctx.core.metrics.network.received_badly("lease-keepalive", &error);
                     failed = Some(error);
                     break;
                 }

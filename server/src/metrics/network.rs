@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use tonic::{Code, Status};
 
 use super::groups::{counter, doubling, register};
 
@@ -194,6 +195,13 @@ impl Network {
     /// A client's stream broke. `kind` is "send" or "receive", `api` is "watch" or "lease-keepalive".
     pub fn stream_failed(&self, kind: &str, api: &str) {
         self.stream_failures.with_label_values(&[kind, api]).inc();
+    }
+
+    /// What a client sent on a stream could not be read. One that went away has broken nothing.
+    pub fn received_badly(&self, api: &str, error: &Status) {
+        if error.code() != Code::Cancelled {
+            self.stream_failed("receive", api);
+        }
     }
 
     /// The counters of the traffic with `remote`. Resolve them once per connection.

@@ -167,7 +167,8 @@ fn peers_and_learners_show_once_there_are_some() {
     peer.round_trip.observe(0.00005);
     metrics.network.snapshots_to(0xab).succeeded.inc();
     metrics.network.snapshots_from(0xab).inflight.inc();
-    metrics.network.stream_failed("receive", "watch");
+    metrics.network.received_badly("watch", &tonic::Status::internal("not a message"));
+    metrics.network.received_badly("watch", &tonic::Status::cancelled("the client has gone"));
     metrics.server.promotion_failed("not ready");
     let text = metrics.render();
     has(&text, "etcd_network_active_peers{Local=\"1\",Remote=\"ab\"} 1");

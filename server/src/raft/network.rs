@@ -23,6 +23,7 @@ use openraft::raft::{
 };
 use openraft::{AnyError, EmptyNode, OptionalSend};
 use prost::Message;
+use tokio::time::Instant;
 
 use super::missed::Missed;
 use super::snapshot;
@@ -62,13 +63,28 @@ impl Peers {
 pub struct Peer {
     target: u64,
     way: Peers,
+    heartbeats: Punctual,
+}
+
+/// Whether heartbeats to one peer follow each other in time, as etcd looks at it: a leader that is late by more than
+/// another interval is overloaded.
+#[derive(Debug, Default)]
+struct Punctual {
+    last: Option<Instant>,
+}
+
+impl Punctual {
+    /// One is sent at `now`. Whether it is late.
+    fn is_late(&mut self, now: Instant, interval: Duration) -> bool {
+        self.last.replace(now).is_some_and(|last| now - last > 2 * interval)
+    }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Peer {
-        Peer { target, way: self.clone() }
+        Peer { target, way: self.clone(), heartbeats: Punctual::default() }
     }
 }
 
@@ -140,6 +156,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             let to = MemberId(self.target);
             let session = Arc::new(Session::default());
             let (noted, missed) = (session.clone(), self.way.missed.clone());
+            // openraft sends each heartbeat on a stream of its own; entries come on one without a known end.
+            let is_heartbeat = input.size_hint() == (1, Some(1));
+            if is_heartbeat && self.heartbeats.is_late(Instant::now(), option.hard_ttl()) {
+                self.way.core.metrics.server.heartbeat_failures.inc();
+            }
             let messages = input.scan((), move |(), request| {
                 points::RAFT_BEFORE_LEADER_SEND.hit();
                 std::future::ready(noted.message(&request, &missed))
@@ -280,5 +301,18 @@ async fn next_within(
             Err(_) if owed => return Some(Err(Silent)),
             Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_is_late_after_more_than_two_intervals() {
+        let (began, interval) = (Instant::now(), Duration::from_millis(100));
+        let mut heartbeats = Punctual::default();
+        let late = [0, 100, 300, 501, 600].map(|ms| heartbeats.is_late(began + Duration::from_millis(ms), interval));
+        assert_eq!(late, [false, false, false, true, false]);
     }
 }

@@ -172,7 +172,10 @@ impl Feeder {
                 // The client's end of sending does not end its watchers; only its going away does.
                 Poll::Ready(None) => self.requests = None,
                 // A message that is too large or can't be read ends the call, as it would any other.
-                Poll::Ready(Some(Err(error))) => return Err(error),
+                Poll::Ready(Some(Err(error))) => {
+                    self.core.metrics.network.received_badly("watch", &error);
+                    return Err(error);
+                }
                 Poll::Pending => return Ok(()),
             }
         }

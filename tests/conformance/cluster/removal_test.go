@@ -53,14 +53,17 @@ func slow(t *testing.T, to string, latency time.Duration) string {
 // by which Raft lets it go. The line to it is slow, so that this change would still be under way.
 func TestARemovalIsAnsweredOnceNobodyNeedsTheMember(t *testing.T) {
 	a, b := newMember(t, harness.UnderTest(t), "a"), newMember(t, harness.UnderTest(t), "b")
-	b.advertise = slow(t, b.peer, 100*time.Millisecond)
+	b.advertise = slow(t, b.peer, 40*time.Millisecond)
 	both := []*member{a, b}
-	found(t, both, "--strict-reconfig-check=false", "--heartbeat-interval=200", "--election-timeout=2000")
+	found(t, both, "--strict-reconfig-check=false", "--heartbeat-interval=300", "--election-timeout=2000")
 	gone := id(t, b)
-	if lead, _ := leader(t, both); lead == b {
-		_, err := b.connect().MoveLeader(within(t), id(t, a))
-		require.NoError(t, err)
-	}
+	harness.Eventually(t, "a to lead", func() bool {
+		lead, _ := leader(t, both)
+		if lead == b {
+			_, _ = b.connect().MoveLeader(within(t), id(t, a))
+		}
+		return lead == a
+	})
 	client := a.connect()
 	_, err := client.MemberRemove(within(t), gone)
 	require.NoError(t, err)
