@@ -20,19 +20,16 @@ use crate::api::{http, observe, services};
 use crate::audit::Audit;
 use crate::checkpointer::Checkpointer;
 use crate::cluster::establish::establish;
-use crate::cluster::found::{self, Founders};
+use crate::cluster::found::Founders;
 use crate::cluster::gate::MemberGate;
-use crate::cluster::join::{self, Way};
-use crate::cluster::permit::{self, Found};
 use crate::cluster::reception::FrontDesk;
-use crate::cluster::survive::{self, SurviveError};
-use crate::cluster::{Leadership, Passport, handover, reconcile};
+use crate::cluster::{Leadership, handover, reconcile};
 use crate::compactor::{Compactor, Pace};
-use crate::config::{ClusterState, Config, ConfigError, MetricsLevel, RuntimeKind};
+use crate::config::{Config, MetricsLevel, RuntimeKind};
 use crate::core::{Core, Identity};
-use crate::data::{self, DataError, Paths};
+use crate::data::{self, Paths};
 use crate::doors::{Listeners, OpenDoor, Opener};
-use crate::forward::{Awaiting, Route};
+use crate::forward::{Awaiting, Batch, Route};
 use crate::metrics::{self, Metrics};
 use crate::peer::Transport;
 use crate::peer::book::Book;
@@ -41,10 +38,10 @@ use crate::peer::heartbeat;
 use crate::peer::inbox::MemberInbox;
 use crate::peer::service::{PeerService, Running};
 use crate::peer::traffic::Traffic;
-use crate::propose::Proposer;
+use crate::propose::{Batcher, Proposer};
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Peers;
-use crate::raft::read_index::{Asker, ReadIndex};
+use crate::raft::read_index::{Asker, Confirmer, ReadIndex};
 use crate::raft::snapshot::{self, DiskHome, Receiver};
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::Raft;
@@ -53,24 +50,9 @@ use crate::tls::{self, PeerConnector, Sides};
 use crate::watch::Hub;
 use crate::{clocks, huge_pages, purge};
 
-/// Why a member did not find its cluster.
-#[derive(Debug, thiserror::Error)]
-enum FoundError {
-    #[error(transparent)]
-    Data(#[from] DataError),
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error("no randomness from the system: {0}")]
-    Random(std::io::Error),
-    #[error("{}", crate::peer::service::REMOVED)]
-    Removed,
-    #[error(transparent)]
-    Surviving(#[from] SurviveError),
-    #[error("founding the cluster: {0}")]
-    Founding(String),
-    #[error("joining the cluster: {0}")]
-    Joining(String),
-}
+mod origin;
+
+use origin::{Directory, FoundError, Origin, find_cluster};
 
 /// Runs a member until it is told to stop or something it stands on fails.
 ///
@@ -111,26 +93,6 @@ pub fn raft_config(config: &Config) -> anyhow::Result<Arc<openraft::Config>> {
     Ok(Arc::new(raft.validate().context("the Raft timing that follows from the flags")?))
 }
 
-/// How a member without data comes by its cluster.
-enum Origin {
-    Founds(Founders),
-    Joins(Way),
-    /// It founds with a permit, or joins.
-    Waits(Way),
-}
-
-impl Origin {
-    fn of(config: &Config) -> Result<Self, ConfigError> {
-        if config.permit_file.is_some() {
-            permit::way(config).map(Self::Waits)
-        } else if config.initial_cluster_state == ClusterState::Existing || !config.join.is_empty() {
-            Way::from_config(config).map(Self::Joins)
-        } else {
-            Founders::from_config(config).map(Self::Founds)
-        }
-    }
-}
-
 async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let mut signal = crate::signals::Stop::install().context("installing signal handlers")?;
     let listeners = Listeners::bind(&config)?;
@@ -141,27 +103,8 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         foreign: false,
         slow_apply: Some(config.warning_apply_duration).filter(|slow| !slow.is_zero()),
     });
-    let mut origin = None;
-    let mut log = data::open_log(&paths, log_options(&config, &metrics), || {
-        if config.survive.is_some() {
-            return Err(FoundError::Surviving(SurviveError::NoData));
-        }
-        let found = Origin::of(&config)?;
-        let identity = if let Origin::Founds(founders) = &found { Some(founders.identity) } else { None };
-        origin = Some(found);
-        Passport::new(identity).map_err(FoundError::Random)
-    })?;
-    if log.passport.removed {
-        anyhow::bail!(FoundError::Removed);
-    }
-    survive::carry_out(&config, &mut log)?;
-    // A start that was cut off before the cluster was there goes on where it stopped.
-    if origin.is_none() && !log.passport.settled {
-        origin = Some(Origin::of(&config)?);
-    }
+    let Directory { log, origin, begun } = Directory::open(&config, &paths, &metrics)?;
     let founders = if let Some(Origin::Founds(founders)) = &origin { Some(founders.clone()) } else { None };
-    // Raft has a membership: whatever comes before that is done.
-    let begun = log.wal.last().is_some();
 
     let layout = if config.runtime == RuntimeKind::Local { Layout::Local } else { Layout::Multi };
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -247,14 +190,7 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         leadership: leadership.clone(),
         transport: transport.clone(),
     };
-    for confirmer in confirmers {
-        let (asker, guard) = (asker.clone(), core.guard("confirming reads"));
-        let confirming = async move {
-            let _guard = guard;
-            confirmer.run(asker).await;
-        };
-        workers.lock().await.spawn(move || Box::pin(confirming)).await;
-    }
+    confirm_reads(&workers, &core, confirmers, &asker).await;
     let (returned, returning) = mpsc::unbounded_channel();
     let route = Route {
         me: identity.member_id,
@@ -265,13 +201,7 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         awaiting: core.awaiting.clone(),
         returned,
     };
-    let records = core.records.clone();
-    let batching = batcher.run(route.clone(), returning, move || records.is_over_dirty_limit());
-    let guard = core.guard("proposing");
-    tokio::spawn(async move {
-        let _guard = guard;
-        batching.await;
-    });
+    propose_batches(&core, batcher, route.clone(), returning);
     let pace = Pace { batch: config.compaction_batch_limit, sleep: config.compaction_sleep_interval };
     let compactor = Compactor::spawn(core.clone(), pace).context("starting the compaction thread")?;
     let ctx = Arc::new(Context {
@@ -293,26 +223,12 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     drop(running.set(Running { gate, inbox: Arc::new(MemberInbox::new(ctx.clone())), traffic }));
     drop(peer_http.set(http::peer_router(&ctx)));
     desk.open(ctx.clone());
-    tokio::spawn(reconcile::run(ctx.clone()));
-    tokio::spawn(heartbeat::run(grpc.clone(), others(&core)));
-    tokio::spawn(purge::run(core.clone(), raft.clone(), log.wal.clone(), config.clone(), checkpointer.durable()));
-    let segments = log.wal.clone();
-    tokio::spawn(snapshot::tend(Arc::downgrade(&core), move || segments.stats().segments));
-    show_in_metrics(&ctx);
+    keep_up(&ctx, &grpc, &log.wal);
 
     let mut opener = Opener::new(&config, &tls, &workers, &stop);
     let started: anyhow::Result<Vec<OpenDoor>> = tokio::select! {
         started = async {
-            establish(&ctx, founders.as_ref(), &desk.passport()).await?;
-            // Not before the founding entry is in the log: a founder that is stopped before that still has to write it.
-            desk.update(|passport| passport.settled = true).context("noting that the member has its cluster")?;
-            if rebuilt {
-                report_corrupt(&ctx).await?;
-            }
-            if config.features.initial_corrupt_check {
-                clocks::corruption::initial(&ctx).await?;
-            }
-            clocks::start(&ctx);
+            take_part(&ctx, founders.as_ref(), &desk, rebuilt).await?;
             let mut doors = services::doors(&ctx);
             doors.metrics.http = doors.metrics.http.merge(card);
             Ok(opener.clients(listeners.client, listeners.http, listeners.metrics, doors))
@@ -358,6 +274,59 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     close(failure, &checkpointer, &log.wal)
 }
 
+/// Has every serving thread ask who leads for the reads that wait there.
+async fn confirm_reads(workers: &Mutex<Workers>, core: &Arc<Core>, confirmers: Vec<Confirmer>, asker: &Asker) {
+    for confirmer in confirmers {
+        let (asker, guard) = (asker.clone(), core.guard("confirming reads"));
+        let confirming = async move {
+            let _guard = guard;
+            confirmer.run(asker).await;
+        };
+        workers.lock().await.spawn(move || Box::pin(confirming)).await;
+    }
+}
+
+fn propose_batches(core: &Arc<Core>, batcher: Batcher, route: Route, returning: mpsc::UnboundedReceiver<Batch>) {
+    let records = core.records.clone();
+    let batching = batcher.run(route, returning, move || records.is_over_dirty_limit());
+    let guard = core.guard("proposing");
+    tokio::spawn(async move {
+        let _guard = guard;
+        batching.await;
+    });
+}
+
+/// Starts what a member does besides serving, as a member of a cluster or on its way into one.
+fn keep_up(ctx: &Arc<Context>, grpc: &GrpcTransport, wal: &Arc<Wal>) {
+    tokio::spawn(reconcile::run(ctx.clone()));
+    tokio::spawn(heartbeat::run(grpc.clone(), others(&ctx.core)));
+    let durable = ctx.checkpointer.durable();
+    tokio::spawn(purge::run(ctx.core.clone(), ctx.raft.clone(), wal.clone(), ctx.config.clone(), durable));
+    let segments = wal.clone();
+    tokio::spawn(snapshot::tend(Arc::downgrade(&ctx.core), move || segments.stats().segments));
+    show_in_metrics(ctx);
+}
+
+/// Waits until the cluster has the member, and does what has to come before a client is served.
+async fn take_part(
+    ctx: &Arc<Context>,
+    founders: Option<&Founders>,
+    desk: &FrontDesk,
+    rebuilt: bool,
+) -> anyhow::Result<()> {
+    establish(ctx, founders, &desk.passport()).await?;
+    // Not before the founding entry is in the log: a founder that is stopped before that still has to write it.
+    desk.update(|passport| passport.settled = true).context("noting that the member has its cluster")?;
+    if rebuilt {
+        report_corrupt(ctx).await?;
+    }
+    if ctx.config.features.initial_corrupt_check {
+        clocks::corruption::initial(ctx).await?;
+    }
+    clocks::start(ctx);
+    Ok(())
+}
+
 /// Gives Raft its first membership: the founders, or whoever a restored state has. A member that joins is told.
 async fn initialize(raft: &Raft, core: &Core, founders: Option<&Founders>) -> anyhow::Result<()> {
     let voters: BTreeMap<_, _> = match founders {
@@ -396,60 +365,6 @@ fn close(failure: Option<String>, checkpointer: &Checkpointer, wal: &Wal) -> any
     match failure {
         Some(why) => bail!("{why}"),
         None => Ok(()),
-    }
-}
-
-fn log_options(config: &Config, metrics: &Arc<Metrics>) -> keepstone_wal::Options {
-    let mut options = data::log_options(config);
-    let disk = metrics.clone();
-    options.on_sync = Some(Arc::new(move |report: keepstone_wal::SyncReport| {
-        disk.disk.wal_write.observe(report.write.as_secs_f64());
-        disk.disk.wal_fsync.observe(report.sync.as_secs_f64());
-        disk.disk.wal_write_bytes.add(report.bytes as i64);
-    }));
-    options
-}
-
-/// Meets the founders or is let in by members, if this member's directory has no cluster yet. Returns who it is, and
-/// with whom it founds.
-async fn find_cluster(
-    config: &Config,
-    origin: Option<&Origin>,
-    begun: bool,
-    desk: &Arc<FrontDesk>,
-    connector: &Connector,
-    book: &Book,
-) -> Result<(Identity, Option<Founders>), FoundError> {
-    let founds = |founders: Founders| (founders.identity, Some(founders));
-    match origin {
-        Some(Origin::Founds(founders)) => {
-            if !begun {
-                found::meet(founders, desk, connector).await.map_err(FoundError::Founding)?;
-            }
-            Ok(founds(founders.clone()))
-        }
-        Some(Origin::Joins(way)) => {
-            let (identity, members) = join::claim(way, desk, connector).await.map_err(FoundError::Joining)?;
-            book.update(&members);
-            Ok((identity, None))
-        }
-        Some(Origin::Waits(way)) => {
-            if let Some(founders) = permit::under_way(config, &desk.passport()).filter(|_| begun) {
-                return Ok(founds(founders));
-            }
-            let found = permit::found_or_join(config, way, desk, connector).await.map_err(FoundError::Joining)?;
-            match found {
-                Found::Founds(founders) => Ok(founds(founders)),
-                Found::Joined(identity, members) => {
-                    book.update(&members);
-                    Ok((identity, None))
-                }
-            }
-        }
-        None => {
-            let unclaimed = || FoundError::Joining("the data directory belongs to no member yet".to_owned());
-            desk.passport().identity.map(|identity| (identity, None)).ok_or_else(unclaimed)
-        }
     }
 }
 

@@ -8,5 +8,6 @@ mod kv;
 mod lease;
 mod members;
 mod model;
+mod naive;
 mod support;
 mod txn;
