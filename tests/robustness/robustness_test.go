@@ -68,12 +68,15 @@ func TestEtcdsRobustness(t *testing.T) {
 	text, err := run.CombinedOutput()
 	outcomes := regexp.MustCompile(`(?m)^        --- .*$`).FindAllString(string(text), -1)
 	t.Log("\n" + strings.Join(outcomes, "\n"))
-	require.NoError(t, err, end(string(text)))
+	if err != nil {
+		// All of it is megabytes, and what went wrong is somewhere in the middle.
+		kept := filepath.Join(os.TempDir(), "etcd-robustness.log")
+		require.NoError(t, os.WriteFile(kept, text, 0o600))
+		wrong := regexp.MustCompile(`(?s)(Error Trace:|ERROR).{0,1500}`).FindAllString(string(text), 20)
+		t.Fatalf("%v; all of it is in %s\n%s", err, kept, strings.Join(wrong, "\n...\n"))
+	}
 	require.NotEmpty(t, outcomes)
 }
-
-// end is what tells most of a long text.
-func end(text string) string { return text[max(0, len(text)-20_000):] }
 
 func program(t *testing.T, variable, name string) string {
 	t.Helper()
