@@ -1,0 +1,167 @@
+//! The world's pods, claims and orders as an API server gives them.
+
+use keepstone_operator::controller::kind::Kind;
+use keepstone_operator::controller::look::claims::LEFT_ANNOTATION;
+use keepstone_operator::convert::order::member_name;
+use keepstone_operator::convert::text::stamp;
+use keepstone_operator::names::Names;
+use keepstone_operator::objects::pod::{CONFIG_ANNOTATION, CONTAINER, VERSION_ANNOTATION};
+use keepstone_operator::objects::stateful_set::OWNER_ANNOTATION;
+use keepstone_operator_plan::ids::{Ordinal, Time};
+use keepstone_operator_plan::observed::{Claim, Phase, Pod, Request, Verdict};
+use keepstone_operator_plan::operation::Verb;
+use keepstone_operator_world::Spec;
+use keepstone_operator_world::kube::{BAD, Kind as Made};
+use serde_json::{Value, json};
+
+pub const NAMESPACE: &str = "prod";
+pub const CLUSTER: &str = "main";
+/// As the world has it.
+pub const OWNER: &str = "cluster";
+/// The world counts no bytes: all volumes are as large.
+const SIZE: &str = "10Gi";
+/// Where the configuration that the world knows is written in a template.
+pub const CONFIG_LABEL: &str = "config";
+
+#[must_use]
+pub fn names() -> Names {
+    Names { cluster: CLUSTER.to_owned(), namespace: NAMESPACE.to_owned(), domain: "cluster.local".to_owned() }
+}
+
+fn time(at: u64) -> Value {
+    serde_json::to_value(stamp(Time(at))).expect("a time is JSON")
+}
+
+#[must_use]
+pub fn version(made: Made) -> String {
+    made.version().to_string()
+}
+
+/// What a template that was written is of.
+#[must_use]
+pub fn made(template: &Value) -> Option<Made> {
+    let config = template.pointer("/metadata/labels")?.get(CONFIG_LABEL)?.as_str()?.strip_prefix('c')?.parse().ok()?;
+    let version = template.pointer("/metadata/annotations")?.get(VERSION_ANNOTATION)?.as_str()?;
+    let minor = version.strip_prefix("v1.")?.strip_suffix(".0")?.parse().ok()?;
+    Some(Made { config, minor })
+}
+
+#[must_use]
+pub fn cluster_spec(spec: &Spec) -> Value {
+    json!({
+        "size": spec.size,
+        "version": version(spec.kind),
+        "hibernate": spec.hibernate,
+        "tls": {"provider": "disabled"},
+        "podTemplate": {"metadata": {"labels": {CONFIG_LABEL: format!("c{}", spec.kind.config)}}},
+        "updateStrategy": {"pauseBetween": "0s", "allowDowngrade": true},
+    })
+}
+
+/// `config` is the hash that pods of its kind have.
+#[must_use]
+pub fn pod(n: Ordinal, pod: &Pod, config: &str, version: &str) -> Value {
+    let words = match pod.verdict {
+        Some(Verdict::DataLost) => "member 5 already started with another data directory",
+        Some(Verdict::Removed) => "the member has been permanently removed from the cluster",
+        Some(Verdict::Corrupt) => "the log is damaged: log/1 at byte 5",
+        None => "",
+    };
+    let mut conditions = vec![json!({
+        "type": "Ready", "status": if pod.ready { "True" } else { "False" },
+        "lastTransitionTime": time(pod.ready_changed.0),
+    })];
+    let names = names();
+    let mut metadata = json!({
+        "namespace": NAMESPACE,
+        "name": names.pod(n),
+        "uid": &*pod.uid.0,
+        "creationTimestamp": time(pod.created.0),
+        "labels": names.selector(),
+        "annotations": {CONFIG_ANNOTATION: config, VERSION_ANNOTATION: version},
+    });
+    if pod.terminating {
+        // The kubelet that is there ends it in time.
+        metadata["deletionTimestamp"] = time(pod.created.0 + 1_000_000_000);
+    }
+    if let Some(since) = pod.node_lost {
+        metadata["deletionTimestamp"] = time(since.0.saturating_sub(1));
+        conditions.push(json!({"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}));
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "status": {
+            "conditions": conditions,
+            "containerStatuses": [{
+                "name": CONTAINER, "image": "", "imageID": "",
+                "started": pod.started, "ready": pod.ready, "restartCount": pod.restarts,
+                "lastState": {"terminated": {"exitCode": 1, "message": words}},
+            }],
+        },
+    })
+}
+
+#[must_use]
+pub fn claim(n: Ordinal, claim: &Claim) -> Value {
+    let names = names();
+    let mut annotations = json!({OWNER_ANNOTATION: &*claim.owner.0});
+    if let Some(member) = &claim.left {
+        annotations[LEFT_ANNOTATION] = json!(member.map_or_else(String::new, |id| id.to_string()));
+    }
+    let mut metadata = json!({
+        "namespace": NAMESPACE,
+        "name": names.claim(n),
+        "uid": &*claim.uid.0,
+        "labels": names.selector(),
+        "annotations": annotations,
+    });
+    if claim.terminating {
+        metadata["deletionTimestamp"] = time(1);
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata,
+        "spec": {"resources": {"requests": {"storage": SIZE}}},
+        "status": {"capacity": {"storage": SIZE}},
+    })
+}
+
+/// The orders that the simulation gives.
+#[must_use]
+pub fn order(request: &Request) -> Value {
+    let member = |n: &Ordinal| member_name(CLUSTER, *n);
+    let mut spec = json!({"clusterRef": {"name": CLUSTER}, "ttlSecondsAfterFinished": 1_000_000_000});
+    match &request.verb {
+        Verb::MoveLeader { to } => spec["moveLeader"] = json!({"to": to.as_ref().map(member)}),
+        Verb::ReplaceMember { ordinal } => spec["replaceMember"] = json!({"member": member(ordinal)}),
+        Verb::RestartMembers { members } => {
+            spec["restartMembers"] = json!({"members": members.iter().map(member).collect::<Vec<_>>()});
+        }
+        other => panic!("the simulation gives no order such as {other:?}"),
+    }
+    let phase = match request.phase {
+        Phase::Pending => "Pending",
+        Phase::Running => "Running",
+        Phase::Succeeded => "Succeeded",
+        Phase::Failed => "Failed",
+    };
+    json!({
+        "apiVersion": Kind::Operation.api_version(),
+        "kind": "EtcdOperation",
+        "metadata": {
+            "namespace": NAMESPACE, "name": &*request.name, "uid": &*request.uid.0, "generation": 1,
+            "creationTimestamp": time(request.created.0),
+        },
+        "spec": spec,
+        "status": {"phase": phase},
+    })
+}
+
+/// Whether pods of it ever start.
+#[must_use]
+pub fn starts(made: Made) -> bool {
+    made.config != BAD && made.minor != BAD
+}

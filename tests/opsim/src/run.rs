@@ -1,0 +1,208 @@
+//! One run: a seed decides what happens and in which order, first with everything that may go wrong, then in quiet.
+
+mod operator;
+mod quiet;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use keepstone_operator_plan::ids::{Ordinal, Time};
+use keepstone_operator_plan::observed::{Phase, Request};
+use keepstone_operator_plan::operation::Verb;
+use keepstone_operator_world::kube::{BAD, Kind};
+use keepstone_operator_world::{Fault, Spec, World};
+use parking_lot::Mutex;
+
+use crate::rng::Rng;
+use crate::site::Site;
+use operator::Operator;
+
+/// What an operator is made to leave out, to see that it is missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Planted {
+    #[default]
+    Nothing,
+    /// It destroys what it saw in a cache, and doesn't say which it means.
+    NoSecondLook,
+    /// It acts, and writes down afterwards what it meant.
+    ActsFirst,
+    /// Each has a lease of its own.
+    OwnLease,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The same for the same seed.
+    pub print: u64,
+    pub steps: u64,
+    pub acts: usize,
+    pub faults: u32,
+    pub deaths: u32,
+    /// What happened.
+    pub trail: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    pub why: String,
+    pub trail: Vec<String>,
+}
+
+/// Steps with faults in them.
+const STEPS: u64 = 1500;
+
+struct Run {
+    site: Arc<Mutex<Site>>,
+    operators: Vec<Operator>,
+    rng: Rng,
+    steps: u64,
+    faults: u32,
+    deaths: u32,
+    left: u32,
+}
+
+/// # Errors
+/// What was broken, and the way there.
+pub fn run(seed: u64, planted: Planted) -> Result<Report, Broken> {
+    let mut rng = Rng::new(seed);
+    let size = [1, 3, 3, 3, 5][usize::try_from(rng.below(5)).unwrap_or(0)];
+    let world = World::new(Spec { size, kind: Kind { config: 0, minor: 4 }, hibernate: false });
+    let mut site = Site::new(world, Rng::new(rng.draw()));
+    (site.lost, site.behind) = (rng.below(30), rng.below(400));
+    let site = Arc::new(Mutex::new(site));
+    let operators = (0..2).map(|n| Operator::new(n, &site, planted)).collect();
+    let left = 2 + u32::try_from(rng.below(10)).unwrap_or(0);
+    let mut run = Run { site, operators, rng, steps: 0, faults: 0, deaths: 0, left };
+    let result = run.all();
+    let site = run.site.lock();
+    if let Err(why) = result {
+        return Err(Broken { why, trail: site.trail.clone() });
+    }
+    let mut hasher = DefaultHasher::new();
+    site.trail.hash(&mut hasher);
+    let acts = site.trail.iter().filter(|line| line.contains("operator")).count();
+    let trail = site.trail.clone();
+    Ok(Report { print: hasher.finish(), steps: run.steps, acts, faults: run.faults, deaths: run.deaths, trail })
+}
+
+impl Run {
+    fn all(&mut self) -> Result<(), String> {
+        // Most runs begin with a cluster that stands: founding goes wrong in few ways.
+        if self.rng.one_in(700) {
+            let (lost, behind) = {
+                let mut site = self.site.lock();
+                (std::mem::take(&mut site.lost), std::mem::take(&mut site.behind))
+            };
+            self.settle()?;
+            let mut site = self.site.lock();
+            (site.lost, site.behind) = (lost, behind);
+            site.say("trouble begins");
+        }
+        let steps = STEPS / 3 + self.rng.below(STEPS);
+        for _ in 0..steps {
+            self.step();
+            self.unbroken()?;
+        }
+        self.settle()
+    }
+
+    fn unbroken(&self) -> Result<(), String> {
+        self.site.lock().broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn step(&mut self) {
+        self.steps += 1;
+        match self.rng.below(1000) {
+            0..600 => self.turns(),
+            600..850 => self.nature(),
+            850..880 => self.fault(),
+            880..960 => self.site.lock().pass_time(1_000_000),
+            960..975 => {
+                let seconds = 1 + self.rng.below(45);
+                self.site.lock().pass_time(seconds * 1_000_000);
+            }
+            975..985 => self.die(),
+            985..995 => self.order(),
+            _ => self.site.lock().pass_time(700_000_000),
+        }
+    }
+
+    /// One operator gets on, by one call or by many.
+    fn turns(&mut self) {
+        let who = usize::try_from(self.rng.below(self.operators.len() as u64)).unwrap_or(0);
+        let most = [1, 4, 60, 200][usize::try_from(self.rng.below(4)).unwrap_or(0)];
+        for _ in 0..=self.rng.below(most) {
+            let micros = 500 + self.rng.below(5000);
+            self.site.lock().pass_time(micros);
+            let woken = self.rng.one_in(300);
+            self.operators[who].turn(&mut self.rng, woken);
+        }
+    }
+
+    fn nature(&mut self) {
+        let mut site = self.site.lock();
+        let events = site.world.events();
+        if let Some(event) = self.rng.pick(&events) {
+            site.say(format!("{event:?}"));
+            site.world.happen(*event);
+            site.changed();
+        }
+    }
+
+    fn fault(&mut self) {
+        if self.left == 0 {
+            return;
+        }
+        let n = u32::try_from(self.rng.below(5)).unwrap_or(0);
+        let all = [
+            Fault::PodDeleted(n),
+            Fault::Crashed(n),
+            Fault::Crashed(n),
+            Fault::Wiped(n),
+            Fault::ClaimDeleted(n),
+            Fault::NodeLost(n),
+            Fault::NodeBack(n),
+            Fault::Scaled(n),
+            Fault::WorkloadOrphaned,
+            Fault::Size([1, 3, 3, 5, 2][n as usize]),
+            Fault::Config([1, 2, 0, BAD, 1][n as usize]),
+            Fault::Minor([5, 4, 5, 4, 5][n as usize]),
+            Fault::Hibernate(n == 0),
+        ];
+        let mut site = self.site.lock();
+        let Some(fault) = self.rng.pick(&all).filter(|fault| site.world.possible(**fault)) else { return };
+        // A minority may be lost; what then still must not be is another matter than what comes back.
+        (self.left, self.faults) = (self.left - 1, self.faults + 1);
+        site.say(format!("fault: {fault:?}"));
+        site.world.suffer(*fault);
+        site.changed();
+    }
+
+    /// An operator dies where it is. Another is started in its place.
+    fn die(&mut self) {
+        let who = usize::try_from(self.rng.below(self.operators.len() as u64)).unwrap_or(0);
+        self.deaths += 1;
+        self.site.lock().say(format!("operator {who} dies"));
+        self.operators[who].start_over();
+    }
+
+    fn order(&mut self) {
+        let mut site = self.site.lock();
+        if site.world.latched.is_none() || site.world.requests.len() > 3 {
+            return;
+        }
+        let n = Ordinal(u32::try_from(self.rng.below(3)).unwrap_or(0));
+        let verb = match self.rng.below(3) {
+            0 => Verb::MoveLeader { to: Some(n) },
+            1 => Verb::ReplaceMember { ordinal: n },
+            _ => Verb::RestartMembers { members: [n].into() },
+        };
+        let uid = format!("request-{}", site.world.requests.len());
+        let created = Time(site.world.now);
+        site.say(format!("order: {verb:?}"));
+        let (name, phase) = (uid.as_str().into(), Phase::Pending);
+        let request = Request { name, uid: uid.as_str().into(), created, scheduled: None, verb, phase };
+        site.world.requests.push(request);
+        site.changed();
+    }
+}

@@ -1,0 +1,153 @@
+//! When the world is quiet, it has to become what was asked for: nobody wakes the operators, they look when they said they
+//! would.
+
+use keepstone_operator::controller::api::text;
+use keepstone_operator::controller::kind::Kind;
+use keepstone_operator_plan::operation::Intent;
+use keepstone_operator_world::{Fault, World};
+use serde_json::Value;
+
+use super::Run;
+use crate::render::{CLUSTER, starts};
+
+/// More than any way to the end takes.
+const TURNS: u32 = 20_000;
+/// Seconds: longer than all deadlines together.
+const PATIENCE: u64 = 100_000;
+
+enum Verdict {
+    Right,
+    /// As right as it can be, until a human does this.
+    Mended(Fault),
+    Wrong,
+}
+
+impl Run {
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        {
+            let mut site = self.site.lock();
+            (site.lost, site.behind) = (0, 0);
+            site.say("quiet");
+        }
+        let begun = self.site.lock().micros;
+        let mut mended = 0;
+        for _ in 0..TURNS {
+            while self.by_itself() {}
+            self.unbroken()?;
+            if self.work() {
+                self.unbroken()?;
+                continue;
+            }
+            self.unbroken()?;
+            match self.verdict() {
+                Verdict::Right => return Ok(()),
+                Verdict::Mended(fault) if mended < 5 => {
+                    mended += 1;
+                    let mut site = self.site.lock();
+                    site.say(format!("mended: {fault:?}"));
+                    site.world.suffer(fault);
+                    site.changed();
+                }
+                _ => {}
+            }
+            self.wait();
+            if self.site.lock().micros - begun > PATIENCE * 1_000_000 {
+                break;
+            }
+        }
+        let site = self.site.lock();
+        let status = site.get(Kind::Cluster, CLUSTER).map(|cluster| cluster["status"].to_string());
+        Err(format!("it stays so: {:?}\n{}", site.world, status.unwrap_or_default()))
+    }
+
+    fn by_itself(&mut self) -> bool {
+        let mut site = self.site.lock();
+        let Some(event) = site.world.events().first().copied() else { return false };
+        site.say(format!("{event:?}"));
+        site.world.happen(event);
+        site.changed();
+        true
+    }
+
+    /// Whether anything was under way.
+    fn work(&mut self) -> bool {
+        let mut busy = false;
+        for operator in &mut self.operators {
+            for _ in 0..400 {
+                self.site.lock().pass_time(1000);
+                operator.tend();
+                operator.pass(false);
+                if operator.rests() {
+                    break;
+                }
+                busy = true;
+                if self.site.lock().broken.is_some() {
+                    return true;
+                }
+            }
+        }
+        busy
+    }
+
+    /// Until somebody has said to look again.
+    fn wait(&mut self) {
+        let next =
+            self.operators.iter().map(|one| if one.leads() { one.tend_at.min(one.pass_at) } else { one.tend_at });
+        let next = next.min().map_or(0, |at| u64::try_from(at.as_micros()).unwrap_or(0));
+        let mut site = self.site.lock();
+        let now = site.micros;
+        site.pass_time(next.saturating_sub(now).max(1000));
+    }
+
+    fn verdict(&self) -> Verdict {
+        let site = self.site.lock();
+        let world = &site.world;
+        let status = site.get(Kind::Cluster, CLUSTER).map(|cluster| cluster["status"].clone()).unwrap_or_default();
+        let says = |kind: &str| condition(&status, kind);
+        if as_asked(world) && says("Ready").0 == "True" {
+            return Verdict::Right;
+        }
+        let asleep = matches!(world.operation.as_ref().map(|it| &it.intent), Some(Intent::Hibernate { .. }));
+        if world.spec.hibernate && (asleep || world.latched.is_none()) {
+            let down = world.kube.pods.values().all(|pod| pod.terminating);
+            return if down { Verdict::Right } else { Verdict::Mended(Fault::Hibernate(false)) };
+        }
+        let degraded = says("Degraded").0 == "True";
+        if !world.can_recover() {
+            return if degraded && says("Available").0 != "True" { Verdict::Right } else { Verdict::Wrong };
+        }
+        if says("Available").1 == "BootstrapFailed" || says("Degraded").1 == "BootstrapFailed" {
+            let other = if world.spec.size == 3 { 2 } else { 3 };
+            let mend = if starts(world.spec.kind) { Fault::Size(other) } else { mend(world) };
+            return Verdict::Mended(mend);
+        }
+        if degraded && !starts(world.spec.kind) { Verdict::Mended(mend(world)) } else { Verdict::Wrong }
+    }
+}
+
+fn condition(status: &Value, kind: &str) -> (String, String) {
+    let all = status["conditions"].as_array().into_iter().flatten();
+    let found = all.into_iter().find(|one| one["type"] == kind);
+    found.map_or_else(Default::default, |one| (text(one, "/status").to_owned(), text(one, "/reason").to_owned()))
+}
+
+fn mend(world: &World) -> Fault {
+    if world.spec.kind.config == keepstone_operator_world::kube::BAD { Fault::Config(0) } else { Fault::Minor(4) }
+}
+
+fn as_asked(world: &World) -> bool {
+    let size = world.spec.size as usize;
+    let Some(table) = world.latched.and_then(|cluster| world.servers.clusters.get(&cluster)) else { return false };
+    table.rows.len() == size
+        && table.voters() == size
+        && world.latched.is_some_and(|cluster| world.voters_up(cluster) == size)
+        && world.operation.is_none()
+        && world.open
+        && world.permit.is_none()
+        && world.finished()
+        && world.budget == Some(u32::try_from(size / 2 + 1).unwrap_or(0))
+        && world.kube.replicas() as usize == size
+        && world.kube.pods.len() == size
+        && world.kube.claims.len() == size
+        && world.kube.pods.values().all(|pod| pod.kind == world.spec.kind && !pod.terminating)
+}

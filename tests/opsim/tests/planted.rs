@@ -1,0 +1,44 @@
+//! An operator that leaves out what it must not leave out is found: else the seeds that find nothing say nothing.
+
+use keepstone_opsim::{Planted, run};
+
+/// The first of so many seeds that finds it, and what it finds.
+fn found(planted: Planted, seeds: u64) -> Option<(u64, String)> {
+    (1..=seeds).find_map(|seed| run(seed, planted).err().map(|broken| (seed, broken.why)))
+}
+
+fn must_be_found(planted: Planted, seeds: u64) {
+    let (seed, why) = found(planted, seeds).expect("it is found");
+    println!("{planted:?}: seed {seed}: {}", why.lines().next().unwrap_or_default());
+}
+
+#[test]
+fn destroying_what_a_cache_showed_is_found() {
+    must_be_found(Planted::NoSecondLook, 300);
+}
+
+#[test]
+fn acting_before_the_intent_is_written_is_found() {
+    must_be_found(Planted::ActsFirst, 100);
+}
+
+#[test]
+fn two_operators_at_once_are_found() {
+    must_be_found(Planted::OwnLease, 300);
+}
+
+#[test]
+fn a_seed_names_a_run() {
+    for seed in 1..=5 {
+        assert_eq!(run(seed, Planted::Nothing), run(seed, Planted::Nothing));
+    }
+}
+
+#[test]
+fn what_stands_breaks_nothing() {
+    for seed in 1..=30 {
+        if let Err(broken) = run(seed, Planted::Nothing) {
+            panic!("seed {seed}: {}\n{}", broken.why, broken.trail.join("\n"));
+        }
+    }
+}
