@@ -29,6 +29,12 @@ const PARTS: &[Part] = &[
     part("store-kills", "260 times SIGKILL of the store alone", &[], store_kills),
     part("store-endurance", "10 million revisions through the store", &[], store_endurance),
     part("operator-plan", "every order of events and faults around the operator's planner", &[], operator_plan),
+    part(
+        "operator-sim",
+        "1,000 seeds of the operator against a Kubernetes in memory",
+        &[Need::Dev],
+        sim::operator_long,
+    ),
     part("deny", "licenses, sources and bans of all dependencies", &[], deny),
 ];
 

@@ -1,4 +1,4 @@
-//! The simulator's part: whole clusters in one deterministic process. See tests/sim.
+//! The simulators' parts: whole clusters in one deterministic process (tests/sim), and the operator (tests/opsim).
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -33,6 +33,29 @@ pub fn seeds_long(job: &Job) -> Result<()> {
     let progress = job.place.dev("keepstone-sim.progress");
     let progress = progress.to_string_lossy();
     simulator(job, &["many", "--count", "2000", "--at-least", "2000", "--progress", &progress])
+}
+
+/// The operator against a Kubernetes in memory: that a seed names a run, then two minutes of seeds.
+///
+/// # Errors
+/// The seed that broke a promise.
+pub fn operator(job: &Job) -> Result<()> {
+    operator_simulator(job, &["twice", "--count", "20"])?;
+    operator_simulator(job, &["many", "--count", "600", "--seconds", "120", "--at-least", "100"])
+}
+
+/// 1,000 seeds. Goes on where it was interrupted, with the same build.
+///
+/// # Errors
+/// The seed that broke a promise.
+pub fn operator_long(job: &Job) -> Result<()> {
+    let progress = job.place.dev("keepstone-opsim.progress");
+    let progress = progress.to_string_lossy();
+    operator_simulator(job, &["many", "--count", "1000", "--at-least", "1000", "--progress", &progress])
+}
+
+fn operator_simulator(job: &Job, args: &[&str]) -> Result<()> {
+    run::to_end(Command::new(job.place.dev("keepstone-opsim")).args(args), job.deadline)
 }
 
 /// As many seeds as one likes, or one with all that happens in it.

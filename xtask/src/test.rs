@@ -50,6 +50,7 @@ const PARTS: &[Part] = &[
     part("failpoints", "death at every persistence boundary", 6, &[Need::Dev, Need::Tools], go::failpoints),
     part("common", "etcd's own tests/common", 12, &[Need::Dev, Need::Tools], go::common),
     part("sim", "simulated clusters, four minutes of seeds", 8, &[Need::Dev], sim::seeds),
+    part("operator-sim", "the operator against a Kubernetes in memory", 4, &[Need::Dev], sim::operator),
     part("kills", "SIGKILL under load", 4, &[Need::Dev], cluster::kills),
     part("power-loss", "unsynced writes lost or torn", 4, &[Need::Dev], cluster::power_loss),
     part("faults", "full, failing and foreign disks", 4, &[Need::Dev], cluster::faults),

@@ -137,10 +137,13 @@ pub async fn look(
     let names = &blueprint.names;
     let mut objects = Objects { cluster: object, ..Objects::default() };
     for kind in LISTED {
+        // Acts on those name a UID and a version. Nothing of the kind guards what a permit that is not seen would allow.
+        let cached = matches!(kind, Kind::StatefulSet | Kind::Pod | Kind::Claim);
+        let fresh = if cached { fresh } else { Fresh::Now };
         gather(api, &mut objects, kind, &names.namespace, Which::Of(&names.cluster), fresh).await;
     }
     for kind in [Kind::Operation, Kind::Backup] {
-        gather(api, &mut objects, kind, &names.namespace, Which::About(&names.cluster), fresh).await;
+        gather(api, &mut objects, kind, &names.namespace, Which::About(&names.cluster), Fresh::Now).await;
     }
     for kind in [Kind::Certificate, Kind::PodMonitor, Kind::PrometheusRule] {
         objects::extras(api, &blueprint, &mut objects, kind).await;

@@ -42,3 +42,9 @@ fn what_stands_breaks_nothing() {
         }
     }
 }
+
+/// A permit that a list behind the times did not show was taken for revoked, and clients were let in beside it.
+#[test]
+fn clients_wait_for_a_permit_that_is_surely_gone() {
+    assert_eq!(run(101, Planted::Nothing).err().map(|broken| broken.why), None);
+}
