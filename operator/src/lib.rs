@@ -9,6 +9,7 @@
 pub mod blueprint;
 pub mod controller;
 pub mod convert;
+pub mod manager;
 pub mod members;
 pub mod names;
 pub mod objects;

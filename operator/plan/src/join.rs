@@ -47,7 +47,8 @@ fn remove(v: &View, operation: &Operation, join: &Join) -> Next {
         return disarm(v, leaver);
     }
     let voter = v.member(leaver).is_some_and(|m| !m.learner);
-    if voter && operation.request.is_none() && v.well(join.ordinal) && v.loss(join.ordinal).is_none() {
+    // A cache that was behind may have shown the loss. Silence alone is none, now as then.
+    if voter && operation.request.is_none() && v.loss(join.ordinal).is_none() {
         return verbs::finish(v, operation, Outcome::Failed("it came back by itself"));
     }
     if !v.removable(join.ordinal) {

@@ -399,3 +399,12 @@ fn a_member_that_came_back_before_it_was_removed_stays() {
     case.under_way(Intent::ReplaceMember(replaced(1))).request = Some(uid("request"));
     assert_eq!(case.act(), Some(Act::MemberRemove { id: id(1) }), "unless somebody asked for it");
 }
+
+/// A cache that was behind had shown its claim as gone, and when it was looked at again one call to it was lost.
+#[test]
+fn a_member_that_is_only_silent_is_not_removed_for_a_loss_that_nobody_sees() {
+    let mut case = well(3);
+    case.under_way(Intent::ReplaceMember(replaced(1)));
+    case.o.answers.remove(&Ordinal(1));
+    assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
+}
