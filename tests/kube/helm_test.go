@@ -46,13 +46,18 @@ func newHelm(ctx context.Context, t *testing.T, config *rest.Config) *helm {
 	return h
 }
 
-func writeKubeconfig(t *testing.T, path string, config *rest.Config) {
+// writeKubeconfig may name a user to be taken for: what that one may not do is refused.
+func writeKubeconfig(t *testing.T, path string, config *rest.Config, as ...string) {
 	t.Helper()
+	user := tree{"client-certificate": config.CertFile, "client-key": config.KeyFile}
+	if len(as) > 0 {
+		user["as"] = as[0]
+	}
 	named := func(kind string, value tree) []tree { return []tree{{"name": "test", kind: value}} }
 	text := marshal(t, tree{
 		"apiVersion": "v1", "kind": "Config", "current-context": "test",
 		"clusters": named("cluster", tree{"server": config.Host, "certificate-authority": config.CAFile}),
-		"users":    named("user", tree{"client-certificate": config.CertFile, "client-key": config.KeyFile}),
+		"users":    named("user", user),
 		"contexts": named("context", tree{"cluster": "test", "user": "test"}),
 	})
 	if err := os.WriteFile(path, text, 0o600); err != nil {

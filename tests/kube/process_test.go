@@ -21,6 +21,7 @@ type process struct {
 	name string
 	bin  string
 	args []string
+	env  []string // besides that of the test
 	log  string
 	cmd  *exec.Cmd
 	died chan struct{} // closed once the child that runs now has ended
@@ -62,6 +63,7 @@ func (p *process) start(t *testing.T) {
 		// These are settings to the store, and the ones of the test are none.
 		return strings.HasPrefix(variable, "ETCD_") || strings.HasPrefix(variable, "KEEPSTONE_")
 	})
+	p.cmd.Env = append(p.cmd.Env, p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {

@@ -110,6 +110,7 @@ pub fn kube(job: &Job) -> Result<()> {
     command.current_dir(dir);
     command.env("KEEPSTONE_BIN", job.place.dev("keepstone"));
     command.env("KUBE_APISERVER_BIN", tools.join("kube-apiserver"));
+    command.env("KEEPSTONE_OPERATOR_BIN", job.place.dev("keepstone-operator"));
     command.env("HELM_BIN", tools.join("helm"));
     run::to_end(command.args(["test", "-count=1", "-v", "./..."]), job.deadline)
 }
