@@ -121,6 +121,9 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
     async fn apply_objects(&self) -> Done {
         for (kind, object) in around::drifted(&self.look.blueprint, &self.look.objects) {
             let name = super::write::name(&object).name;
+            if let Some(place) = self.live(kind, &name).and_then(|live| super::write::drift(&object, live)) {
+                tracing::info!(%kind, name, place, "an object is not as it should be");
+            }
             self.put(kind, &name, &object).await?;
         }
         Ok(())

@@ -185,7 +185,10 @@ pub async fn look(
 async fn gather(api: &impl Api, objects: &mut Objects, kind: Kind, namespace: &str, which: Which<'_>, fresh: Fresh) {
     match api.list(kind, namespace, which, fresh).await {
         Ok(list) => {
-            for object in list {
+            for mut object in list {
+                // The objects of a list don't say what they are.
+                object["apiVersion"] = kind.api_version().into();
+                object["kind"] = kind.words().kind.into();
                 objects.all.insert((kind, text(&object, "/metadata/name").to_owned()), object);
             }
         }

@@ -241,9 +241,12 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         let hands = Hands { api: &self.api, members: &self.members, look: &look, now, keys: &self.sources.keys };
         let done = hands.act(&act).await;
         self.announce(&look.objects.cluster, &act, &done, memory).await;
+        // What was done just now and is due again did not help, whatever was answered.
+        let anew = memory.echo.as_ref().is_none_or(|echo| echo.act != act);
         memory.echo = Some(Echo { act: act.clone(), done: done.is_ok() });
         let again = match &done {
-            Ok(()) => Again::Now,
+            Ok(()) if anew => Again::Now,
+            Ok(()) => Again::In(PAUSE),
             Err(_) => Again::In(PAUSE.max(Duration::from_secs(plan.again.0))),
         };
         let failed = done.err().map(|why| why.to_string());

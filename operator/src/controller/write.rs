@@ -29,21 +29,25 @@ pub fn wanted(object: &impl Serialize) -> Value {
 /// Whether an object is as it is asked for: all that was asked for is in it, and it was asked for nothing else.
 #[must_use]
 pub fn current(wanted: &Value, live: &Value) -> bool {
-    within(wanted, live)
+    drift(wanted, live).is_none()
 }
 
-/// What the server has filled in besides is no matter.
-fn within(wanted: &Value, live: &Value) -> bool {
+/// Where an object is not as it is asked for, the first of such places. What the server has filled in besides is no matter.
+#[must_use]
+pub fn drift(wanted: &Value, live: &Value) -> Option<String> {
+    let below = |key: &str, rest: String| Some(format!("/{key}{rest}"));
     match (wanted, live) {
-        (Value::Object(wanted), live) => wanted.iter().all(|(key, value)| match live.get(key) {
-            Some(live) => within(value, live),
-            None => is_nothing(value),
+        (Value::Object(wanted), live) => wanted.iter().find_map(|(key, value)| match live.get(key) {
+            Some(live) => drift(value, live).and_then(|rest| below(key, rest)),
+            None => (!is_nothing(value)).then(|| format!("/{key}")),
         }),
-        (Value::Array(wanted), Value::Array(live)) => {
-            wanted.len() == live.len() && wanted.iter().zip(live).all(|(wanted, live)| within(wanted, live))
+        (Value::Array(wanted), Value::Array(live)) if wanted.len() == live.len() => {
+            let pairs = wanted.iter().zip(live).enumerate();
+            let mut pairs = pairs.map(|(n, (wanted, live))| (n.to_string(), drift(wanted, live)));
+            pairs.find_map(|(n, rest)| below(&n, rest?))
         }
-        (Value::String(wanted), Value::String(live)) => wanted == live || same_amount(wanted, live),
-        (wanted, live) => wanted == live,
+        (Value::String(wanted), Value::String(live)) if same_amount(wanted, live) => None,
+        (wanted, live) => (wanted != live).then(String::new),
     }
 }
 

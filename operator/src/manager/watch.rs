@@ -17,8 +17,7 @@ use crate::controller::api::{ApiError, text};
 use crate::controller::kind::{Kind, Name};
 use crate::controller::live::{Live, collection, error};
 
-const WATCHED: [Kind; 6] =
-    [Kind::Cluster, Kind::Operation, Kind::Backup, Kind::StatefulSet, Kind::Pod, Kind::Claim];
+const WATCHED: [Kind; 6] = [Kind::Cluster, Kind::Operation, Kind::Backup, Kind::StatefulSet, Kind::Pod, Kind::Claim];
 
 /// How many watches have to have begun.
 pub const KINDS: u64 = WATCHED.len() as u64;
@@ -129,7 +128,11 @@ fn seen(manager: &Arc<Manager>, kind: Kind, object: &Value, known: &mut Known) {
         Kind::Cluster => {
             let meta = &object["metadata"];
             let matters = json!([
-                meta["uid"], meta["generation"], meta["annotations"], meta["finalizers"], meta["deletionTimestamp"]
+                meta["uid"],
+                meta["generation"],
+                meta["annotations"],
+                meta["finalizers"],
+                meta["deletionTimestamp"]
             ]);
             if known.insert(key(object), matters.clone()) == Some(matters) {
                 return;

@@ -180,7 +180,8 @@ impl Site {
         } else {
             &self.objects
         };
-        from.iter().filter(|((k, _), _)| *k == kind).map(|(_, object)| (**object).clone()).collect()
+        let items = from.iter().filter(|((k, _), _)| *k == kind);
+        items.map(|(_, object)| nameless(object)).collect()
     }
 
     /// Carries an act out in the world, for an operator.
@@ -425,6 +426,15 @@ impl Site {
         self.sync();
         Ok(())
     }
+}
+
+/// The objects of a list don't say what they are.
+fn nameless(object: &Value) -> Value {
+    let mut object = object.clone();
+    for field in ["apiVersion", "kind"] {
+        object.as_object_mut().map(|object| object.remove(field));
+    }
+    object
 }
 
 fn check(live: &Value, id: Option<&str>, at: Option<&str>) -> Result<(), ApiError> {
