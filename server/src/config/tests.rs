@@ -2,6 +2,7 @@
 
 mod file;
 mod names;
+mod pods;
 mod rules;
 mod sources;
 mod tls;
