@@ -11,6 +11,7 @@ mod dist;
 mod elf;
 mod go;
 mod http;
+mod image;
 mod isolated;
 mod local;
 mod member;
@@ -63,6 +64,8 @@ enum Task {
     },
     /// Build the static binary, target/dist/keepstone.
     Dist,
+    /// Make container images of the member and the operator: target/dist/*.tar, without Docker.
+    Image(image::Args),
     /// Write the CRDs in crds/ and in the chart, and docs/api.md, from the operator's API.
     Crds,
     /// The part of `test static` that runs in a network of its own.
@@ -90,6 +93,7 @@ fn carry_out(task: Task) -> Result<bool> {
         Task::Bench { args } => bench::run(&Place::find()?, &args).map(|()| true),
         Task::Sim { args } => sim::run(&Place::find()?, &args).map(|()| true),
         Task::Dist => dist::run(&Place::find()?).map(|()| true),
+        Task::Image(args) => image::run(&Place::find()?, &args).map(|()| true),
         Task::Crds => crds::write(&Place::find()?).map(|()| true),
         Task::Isolated { binary, dir } => isolated::inside(&binary, &dir).map(|()| true),
     }
