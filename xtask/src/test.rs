@@ -44,7 +44,7 @@ const PARTS: &[Part] = &[
     part("ignored", "tests in Rust that need etcd", 5, &[Need::Dev, Need::Tools], ignored),
     part("differential", "answers equal to etcd's", 6, &[Need::Dev, Need::Tools], go::differential),
     part("etcdctl", "etcdctl's output equal to etcd's", 4, &[Need::Dev, Need::Tools], go::etcdctl),
-    part("clusters", "three members, founded, joined, wiped, stopped", 7, &[Need::Dev, Need::Tools], go::clusters),
+    part("clusters", "three members, founded, joined, wiped, stopped", 10, &[Need::Dev, Need::Tools], go::clusters),
     part("tls", "certificates, and their files changing", 5, &[Need::Dev, Need::Tools], go::tls),
     part("moving", "in from etcd and out again", 4, &[Need::Dev, Need::Tools], go::moving),
     part("failpoints", "death at every persistence boundary", 6, &[Need::Dev, Need::Tools], go::failpoints),

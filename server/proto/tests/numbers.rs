@@ -113,7 +113,7 @@ fn every_service_is_there() {
         ("etcdserverpb.Lease", 5),
         ("etcdserverpb.Maintenance", 8),
         ("etcdserverpb.Watch", 1),
-        ("keepstonepb.Peer", 4),
+        ("keepstonepb.Peer", 5),
         ("v3electionpb.Election", 5),
         ("v3lockpb.Lock", 2),
     ];

@@ -17,7 +17,7 @@ fn pods() -> Vec<(String, Vec<String>)> {
         let path = entry.expect("a file").path();
         let text = fs::read_to_string(&path).expect("a file");
         for object in serde_yaml::Deserializer::from_str(&text).map(|one| Value::deserialize(one).expect("YAML")) {
-            if object["kind"] != Value::from("StatefulSet") {
+            if object["kind"] != "StatefulSet" {
                 continue;
             }
             let args = object["spec"]["template"]["spec"]["containers"][0]["args"].as_sequence().expect("arguments");
