@@ -89,7 +89,8 @@ fn add(v: &View, operation: &Operation, join: &Join) -> Next {
             return undo(v, operation, join, None);
         }
         if v.learners() > 0 {
-            return Next::wait(Reason::LearnerSyncing, "another learner has to be promoted first");
+            // Whoever added it, nobody sees to it while this is open; the place without a member is found again.
+            return verbs::finish(v, operation, Outcome::Failed("another learner has to be promoted first"));
         }
         return Next::Act(Act::MemberAdd { ordinal: join.ordinal });
     }

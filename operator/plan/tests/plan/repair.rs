@@ -408,3 +408,17 @@ fn a_member_that_is_only_silent_is_not_removed_for_a_loss_that_nobody_sees() {
     case.o.answers.remove(&Ordinal(1));
     assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
 }
+
+/// A call to add it that was long under way arrived when its operation was closed: each waited for the other for ever.
+#[test]
+fn a_learner_that_nobody_speaks_for_is_seen_to_before_another_is_added() {
+    let mut case = well(3);
+    known(&mut case.o.table).remove(0);
+    case.o.answers.remove(&Ordinal(0));
+    case.leader(1);
+    known(&mut case.o.objects).min_available = Some(1);
+    let learner = known(&mut case.o.table).iter_mut().find(|m| m.ordinal == Some(Ordinal(2)));
+    learner.expect("it is there").learner = true;
+    case.under_way(Intent::ReplaceMember(Join { leaver: None, stale: None, ..replaced(0) }));
+    assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
+}

@@ -15,6 +15,9 @@ const TURNS: u32 = 20_000;
 /// Seconds: longer than all deadlines together.
 const PATIENCE: u64 = 100_000;
 
+/// Seconds after which a human sees that what never starts is tried for ever.
+const HOPELESS: u64 = 5_000;
+
 enum Verdict {
     Right,
     /// As right as it can be, until a human does this.
@@ -39,7 +42,12 @@ impl Run {
                 continue;
             }
             self.unbroken()?;
-            match self.verdict() {
+            let late = self.site.lock().micros - begun > HOPELESS * 1_000_000;
+            let verdict = match self.verdict() {
+                Verdict::Wrong if late => self.hopeless(),
+                verdict => verdict,
+            };
+            match verdict {
                 Verdict::Right => return Ok(()),
                 Verdict::Mended(fault) if mended < 5 => {
                     mended += 1;
@@ -97,6 +105,11 @@ impl Run {
         let mut site = self.site.lock();
         let now = site.micros;
         site.pass_time(next.saturating_sub(now).max(1000));
+    }
+
+    fn hopeless(&self) -> Verdict {
+        let site = self.site.lock();
+        if starts(site.world.spec.kind) { Verdict::Wrong } else { Verdict::Mended(mend(&site.world)) }
     }
 
     fn verdict(&self) -> Verdict {
