@@ -91,13 +91,13 @@ pub fn failpoints(job: &Job) -> Result<()> {
     test(job, "./failpoints", &[], &[])
 }
 
-/// etcd's robustness tests: 8 scenarios, ten times with faults at random. They measure their traffic: a machine that does
+/// etcd's robustness tests: 8 scenarios, four times with faults at random. They measure their traffic: a machine that does
 /// too much else fails them.
 pub fn robustness(job: &Job) -> Result<()> {
     let mut command = Command::new("go");
     command.current_dir(job.place.root.join("tests/robustness"));
     command.env("KEEPSTONE_BIN", job.place.dev("keepstone")).env("ETCD_TOOLS", job.place.etcd_tools());
-    command.env("ROBUSTNESS_COUNT", "10");
+    command.env("ROBUSTNESS_COUNT", "4");
     run::to_end(command.args(["test", "-count=1", "-v", "-timeout", "60m", "."]), job.deadline)
 }
 

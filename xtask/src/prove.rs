@@ -23,7 +23,7 @@ const PARTS: &[Part] = &[
     part("cluster-faults", "clusters killed, paused, cut apart: 30 minutes", &[Need::Dev], cluster::groups_long),
     part("failover", "50 killed leaders beside etcd's", &[Need::Dev, Need::Tools, Need::Release], cluster::failover),
     part("differential", "100 random histories equal to etcd's", &[Need::Dev, Need::Tools], go::differential_long),
-    part("robustness", "etcd's own robustness tests, 80 scenarios", &[Need::Dev, Need::Tools], go::robustness),
+    part("robustness", "etcd's own robustness tests, 32 scenarios", &[Need::Dev, Need::Tools], go::robustness),
     part("lease-checkpoint-kept", "lease time over a restart", &[Need::Dev, Need::Tools], go::lease_checkpoint),
     part("checkperf", "etcdctl check perf, all loads", &[Need::Release, Need::Tools], go::check_perf),
     part("store-kills", "260 times SIGKILL of the store alone", &[], store_kills),
