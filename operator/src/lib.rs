@@ -14,6 +14,7 @@ pub mod members;
 pub mod names;
 pub mod objects;
 pub mod pki;
+pub mod plugin;
 pub mod quantity;
 
 pub use blueprint::{Blueprint, Settings, Unreadable};

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use keepstone_operator::manager::{self, Options};
+use keepstone_operator::plugin;
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -18,6 +19,8 @@ struct Arguments {
 enum Command {
     /// Looks after all clusters.
     Manager(ManagerArguments),
+    /// What `kubectl keepstone` does, which is this program under the name `kubectl-keepstone`.
+    Kubectl(plugin::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -57,13 +60,25 @@ enum Format {
 }
 
 fn main() -> ExitCode {
-    let Command::Manager(arguments) = Arguments::parse().command;
+    let program = std::env::args().next().unwrap_or_default();
+    let command = if plugin::called(&program) {
+        Command::Kubectl(plugin::Arguments::parse())
+    } else {
+        Arguments::parse().command
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => return wrong(&why),
     };
-    match runtime.block_on(manage(arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let well = runtime.block_on(async {
+        match command {
+            Command::Manager(arguments) => manage(arguments).await.map(|()| true),
+            Command::Kubectl(arguments) => plugin::run(arguments).await,
+        }
+    });
+    match well {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(why) => wrong(&format!("{why:#}")),
     }
 }
