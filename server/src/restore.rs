@@ -162,7 +162,7 @@ impl Founder {
         let member_id = data::member_id(&peer_urls, &args.initial_cluster_token);
         let identity = Identity { cluster_id: data::cluster_id(&[member_id]), member_id };
         let mut passport = Passport::new(Some(identity)).map_err(RestoreError::Random)?;
-        passport.settled = true;
+        (passport.settled, passport.restored) = (true, true);
         let member =
             Member { id: member_id.0, name: args.name.clone(), peer_urls, client_urls: Vec::new(), is_learner: false };
         Ok(Self { identity, passport, token: args.initial_cluster_token.clone(), member })
@@ -221,7 +221,9 @@ impl Plan {
 /// Makes the data directory. Everything in it is closed when this returns.
 fn build(paths: &data::Paths, founder: &Founder, source: &Source, plan: &Plan) -> Result<State, RestoreError> {
     let passport = founder.passport.clone();
-    let log = data::open_log(paths, keepstone_wal::Options::default(), || Ok::<_, DataError>(passport))?;
+    let mut log = data::open_log(paths, keepstone_wal::Options::default(), || Ok::<_, DataError>(passport))?;
+    // On the disk it says so; here the store is still to be filled.
+    log.passport.restored = false;
     let records = data::open_checkpoint(paths, &log, founder.identity, CACHE_BYTES)?.records;
     let rows = rows(founder, source, plan)?;
     let mut writer = Writer::new(&records);

@@ -392,3 +392,34 @@ fn impossible_histories_are_refused_by_name() {
     file.write_all(&[0; 100]).expect("writes");
     place.refused(&[], "has no checksum at its end");
 }
+
+/// Its log begins after the backup. Rebuilt from that alone, the member would begin empty where there was data.
+#[test]
+fn a_restored_store_that_is_damaged_or_gone_is_not_rebuilt_from_its_log() {
+    let place = Place::new(&Backup::full());
+    place.restored(&[]);
+    let store = place.data().join("store");
+    let opened = || {
+        let paths = Paths::new(&place.data(), None);
+        let log = data::open_log(&paths, keepstone_wal::Options::default(), || -> Result<_, DataError> {
+            panic!("the log has an identity")
+        });
+        let log = log.expect("the log opens");
+        let identity = log.passport.identity.expect("an identity");
+        data::open_checkpoint(&paths, &log, identity, 1 << 20).map(drop)
+    };
+    assert!(opened().is_ok());
+    spoil(&store);
+    let damaged = opened();
+    assert!(matches!(damaged, Err(DataError::Lost { .. })), "{damaged:?}");
+    fs::remove_dir_all(&store).expect("gone");
+    let gone = opened();
+    assert!(matches!(gone, Err(DataError::Emptied { .. })), "{gone:?}");
+}
+
+fn spoil(dir: &Path) {
+    for name in names(dir) {
+        let path = dir.join(name);
+        if path.is_dir() { spoil(&path) } else { fs::write(path, "no store").expect("written") }
+    }
+}
