@@ -58,6 +58,12 @@ impl Names {
         format!("{}-permit", self.cluster)
     }
 
+    /// The ConfigMap with the places whose servers must not start.
+    #[must_use]
+    pub fn fence(&self) -> String {
+        format!("{}-fence", self.cluster)
+    }
+
     /// The ConfigMap with the CAs that members trust clients by, and clients members.
     #[must_use]
     pub fn trust(&self) -> String {

@@ -8,6 +8,7 @@ pub mod args;
 pub mod certificate;
 pub mod client_service;
 pub mod disruption_budget;
+pub mod fence;
 pub mod mounts;
 pub mod network_policy;
 pub mod peers_service;

@@ -79,6 +79,11 @@ impl Copy {
         Self { tables, leases, revision: state.revision(), floor, epoch: core.epoch(), _pin: pin }
     }
 
+    /// The revision of that moment.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
     /// The size of the file in bytes, and what writing it takes.
     ///
     /// # Errors

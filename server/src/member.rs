@@ -23,7 +23,7 @@ use crate::cluster::establish::establish;
 use crate::cluster::found::Founders;
 use crate::cluster::gate::MemberGate;
 use crate::cluster::reception::FrontDesk;
-use crate::cluster::{Leadership, handover, reconcile};
+use crate::cluster::{Leadership, fence, handover, reconcile};
 use crate::compactor::{Compactor, Pace};
 use crate::config::{Config, MetricsLevel, RuntimeKind};
 use crate::core::{Core, Identity};
@@ -95,6 +95,10 @@ pub fn raft_config(config: &Config) -> anyhow::Result<Arc<openraft::Config>> {
 
 async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
     let mut signal = crate::signals::Stop::install().context("installing signal handlers")?;
+    tokio::select! {
+        () = fence::lifted(&config) => {}
+        () = signal.received() => return Ok(()),
+    }
     let listeners = Listeners::bind(&config)?;
     let tls = Sides::load(&config)?;
     let paths = Paths::new(&config.data_dir, config.wal_dir.as_deref());

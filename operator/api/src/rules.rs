@@ -48,7 +48,7 @@ const NO_DOWNGRADE: &str = "self.spec.version == oldSelf.spec.version || !has(se
     (self.spec.updateStrategy.allowDowngrade ? 1 : 0)";
 
 const OWNED_OPTIONS: &str = "self.all(o, !o.matches('^--(name|data-dir|wal-dir|config-file|version|join|runtime|\
-    permit-.*|force-new-cluster.*|unsafe-no-fsync|quota-backend-bytes|initial-advertise-peer-urls|initial-cluster.*|\
+    permit-.*|fence-file|force-new-cluster.*|unsafe-no-fsync|quota-backend-bytes|initial-advertise-peer-urls|initial-cluster.*|\
     advertise-client-urls|listen-.*|discovery.*|(peer-)?(client-)?(cert|key)-file|(peer-)?client-cert-auth|\
     (peer-)?trusted-ca-file|(peer-)?auto-tls|peer-cert-allowed-.*)(=.*)?$'))";
 

@@ -5,7 +5,9 @@
 
 use crate::Blueprint;
 use crate::names::{CLIENT_PORT, METRICS_PORT, PEER_PORT};
-use crate::objects::mounts::{CLIENT_CA, DATA_DIR, PEER_CERTIFICATE, PERMIT_FILE, SERVER_CERTIFICATE, WAL_DIR};
+use crate::objects::mounts::{
+    CLIENT_CA, DATA_DIR, FENCE_FILE, PEER_CERTIFICATE, PERMIT_FILE, SERVER_CERTIFICATE, WAL_DIR,
+};
 use crate::pki;
 
 /// The user's flags come first: of a flag that is given twice the last counts, and it is ours.
@@ -27,6 +29,7 @@ fn identity(b: &Blueprint) -> Vec<String> {
         format!("--quota-backend-bytes={}", b.quota),
         format!("--initial-cluster-token={}", b.token()),
         format!("--join={}", b.names.asked(b.scheme()).join(",")),
+        format!("--fence-file={FENCE_FILE}"),
         format!("--permit-file={PERMIT_FILE}"),
         "--permit-holder=$(POD_UID)".to_owned(),
     ]);

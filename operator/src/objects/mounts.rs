@@ -14,11 +14,13 @@ pub const WAL: &str = "wal";
 const DATA_MOUNT: &str = "/var/lib/keepstone";
 const WAL_MOUNT: &str = "/var/lib/keepstone-wal";
 const PERMIT_MOUNT: &str = "/etc/keepstone/permit";
+const FENCE_MOUNT: &str = "/etc/keepstone/fence";
 
 /// Below the mount, which has things of its own in it (`lost+found`), and can't be renamed.
 pub const DATA_DIR: &str = "/var/lib/keepstone/member";
 pub const WAL_DIR: &str = "/var/lib/keepstone-wal/log";
 pub const PERMIT_FILE: &str = "/etc/keepstone/permit/permit";
+pub const FENCE_FILE: &str = "/etc/keepstone/fence/fence";
 pub const SERVER_CERTIFICATE: &str = "/etc/keepstone/tls/server";
 pub const PEER_CERTIFICATE: &str = "/etc/keepstone/tls/peer";
 pub const CLIENT_CA: &str = "/etc/keepstone/tls/client-ca";
@@ -28,6 +30,8 @@ const MODE: i32 = 0o440;
 
 /// The key of the permit in its ConfigMap.
 pub const PERMIT_KEY: &str = "permit";
+/// The key of the fence in its ConfigMap.
+pub const FENCE_KEY: &str = "fence";
 /// The key of CAs, wherever they are.
 pub const CA_KEY: &str = "ca.crt";
 
@@ -44,6 +48,7 @@ pub fn mounts(b: &Blueprint) -> Vec<VolumeMount> {
         all.push(mount(WAL, WAL_MOUNT, false));
     }
     all.push(mount("permit", PERMIT_MOUNT, true));
+    all.push(mount("fence", FENCE_MOUNT, true));
     if b.encrypts() {
         all.push(mount("server-tls", SERVER_CERTIFICATE, true));
         all.push(mount("peer-tls", PEER_CERTIFICATE, true));
@@ -57,7 +62,7 @@ pub fn mounts(b: &Blueprint) -> Vec<VolumeMount> {
 /// Those that are no claims.
 #[must_use]
 pub fn volumes(b: &Blueprint) -> Vec<Volume> {
-    let mut all = vec![permit(&b.names)];
+    let mut all = vec![permit(&b.names), fence(&b.names)];
     if b.encrypts() {
         let (server, peer) = secrets(b);
         all.push(secret("server-tls", server, &["tls.crt", "tls.key"]));
@@ -95,6 +100,11 @@ fn client_ca(b: &Blueprint) -> Volume {
 /// It comes and goes: a pod must start, and run, without it.
 fn permit(names: &Names) -> Volume {
     config_map("permit", names.permit(), PERMIT_KEY, true)
+}
+
+/// It is there only while somebody must not start.
+fn fence(names: &Names) -> Volume {
+    config_map("fence", names.fence(), FENCE_KEY, true)
 }
 
 fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use keepstone_operator::objects::client_service::{self, Door};
 use keepstone_operator::objects::permit::{self, Action, Permit};
-use keepstone_operator::objects::{disruption_budget, network_policy, peers_service};
+use keepstone_operator::objects::{disruption_budget, fence, network_policy, peers_service};
 use keepstone_operator_plan::ids::{Nonce, Ordinal, Uid};
 use serde_json::json;
 
@@ -32,6 +32,26 @@ fn no_client_is_let_in_before_the_cluster_is_founded() {
 fn clients_are_not_sent_to_members_that_are_not_ready() {
     let b = cluster(json!({}));
     assert_eq!(client_service::build(&b, Door::Open).spec.and_then(|spec| spec.publish_not_ready_addresses), None);
+}
+
+#[test]
+fn a_fence_is_read_back_as_it_was_set() {
+    let b = cluster(json!({"size": 3}));
+    let places = [Ordinal(0), Ordinal(2)].into();
+    let map = fence::build(&b, &places).expect("a fence");
+    assert_eq!(map.metadata.name, Some(b.names.fence()));
+    assert_eq!(map.data.as_ref().map(|data| data["fence"].as_str()), Some("demo-0\ndemo-2\n"));
+    assert_eq!(fence::read(&b.names, &map), Ok(places));
+    assert_eq!(fence::build(&b, &[].into()), None, "nobody is fenced by an object that names nobody");
+}
+
+/// Taken for nobody, it would let the old cluster come back.
+#[test]
+fn a_fence_that_makes_no_sense_is_not_taken_for_none() {
+    let b = cluster(json!({}));
+    let mut map = fence::build(&b, &[Ordinal(1)].into()).expect("a fence");
+    map.data = Some([("fence".to_owned(), "demo-1\nother-2\n".to_owned())].into());
+    assert_eq!(fence::read(&b.names, &map), Err(fence::NoFence("other-2".to_owned())));
 }
 
 /// A share is counted anew as members leave: a drain took a cluster of five down to two.

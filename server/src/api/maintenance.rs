@@ -30,6 +30,9 @@ use crate::export::{Copy, ExportError, Pieces};
 use crate::hash::{self, Hashed};
 use crate::{host, version};
 
+/// The revision that a snapshot holds, told before its first byte: whoever streams it on can't look into it. etcd's
+/// messages have no place for it.
+const REVISION_HEADER: &str = "keepstone-revision";
 /// Bytes of a piece of a snapshot stream, as etcd cuts it.
 const PIECE_BYTES: usize = 32 << 10;
 /// Pieces made ahead of the client.
@@ -164,10 +167,14 @@ impl Maintenance for MaintenanceService {
         let core = self.ctx.core.clone();
         let permit = self.ctx.bulk.clone().acquire_owned().await.map_err(|_| status(&Error::Stopped))?;
         let runtime = tokio::runtime::Handle::current();
+        let (taken, revision) = tokio::sync::oneshot::channel();
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let began = std::time::Instant::now();
-            match send_snapshot(&core, &runtime, &tx) {
+            let copy = Copy::take(&core);
+            // Nobody waits for it where the call was given up, and then the stream breaks off, too.
+            let _ = taken.send(copy.revision());
+            match send_snapshot(&core, &copy, &runtime, &tx) {
                 Ok(()) => core.metrics.disk.backend_snapshot.observe(began.elapsed().as_secs_f64()),
                 Err(error) => {
                     tracing::warn!(%error, "a snapshot stream broke off");
@@ -175,7 +182,10 @@ impl Maintenance for MaintenanceService {
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(rx)))
+        let revision = revision.await.map_err(|_| status(&Error::Stopped))?;
+        let mut response = Response::new(ReceiverStream::new(rx));
+        response.metadata_mut().insert(REVISION_HEADER, revision.into());
+        Ok(response)
     }
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
@@ -267,8 +277,7 @@ fn whole_hash(core: &Core) -> Result<u32, keepstone_store::StoreError> {
 
 type Pieced = mpsc::Sender<Result<SnapshotResponse, Status>>;
 
-fn send_snapshot(core: &Core, runtime: &Handle, tx: &Pieced) -> Result<(), ExportError> {
-    let copy = Copy::take(core);
+fn send_snapshot(core: &Core, copy: &Copy, runtime: &Handle, tx: &Pieced) -> Result<(), ExportError> {
     let layout = copy.measure(core)?;
     let mut remaining = layout.file_bytes();
     let mut trailer = Trailer::new();

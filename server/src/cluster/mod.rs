@@ -4,6 +4,7 @@
 
 pub mod changes;
 pub mod establish;
+pub mod fence;
 pub mod found;
 pub mod gate;
 pub mod handover;

@@ -72,9 +72,11 @@ impl Permit {
 
     /// Whether it is for this member and this directory.
     fn is_for(&self, config: &Config, incarnation: &Incarnation) -> bool {
-        self.name == config.name
-            && self.holder.as_ref().is_none_or(|holder| *holder == config.permit_holder)
-            && self.directory.as_ref().is_none_or(|directory| *directory == hex(incarnation))
+        self.names(config) && self.directory.as_ref().is_none_or(|directory| *directory == hex(incarnation))
+    }
+
+    fn names(&self, config: &Config) -> bool {
+        self.name == config.name && self.holder.as_ref().is_none_or(|holder| *holder == config.permit_holder)
     }
 
     pub fn nonce(&self) -> Bytes {
@@ -96,6 +98,17 @@ pub fn hex(incarnation: &Incarnation) -> String {
 /// # Errors
 /// A file that can't be read, or holds something else.
 pub fn held(config: &Config, incarnation: &Incarnation, action: Action) -> Result<Option<Permit>, String> {
+    let permit = there(config)?;
+    Ok(permit.filter(|permit| permit.action == action && permit.is_for(config, incarnation)))
+}
+
+/// Whether a permit lets this member go on alone, as long as nobody knows yet what its directory is called.
+pub fn goes_on_alone(config: &Config) -> bool {
+    let permit = there(config).ok().flatten();
+    permit.is_some_and(|permit| permit.action == Action::ForceNewClusterId && permit.names(config))
+}
+
+fn there(config: &Config) -> Result<Option<Permit>, String> {
     let Some(path) = &config.permit_file else { return Ok(None) };
     let wrap = |why: String| format!("the permit in {}: {why}", path.display());
     let bytes = match read(path) {
@@ -107,8 +120,7 @@ pub fn held(config: &Config, incarnation: &Incarnation, action: Action) -> Resul
     if bytes.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let permit = Permit::parse(&bytes).map_err(wrap)?;
-    Ok(Some(permit).filter(|permit| permit.action == action && permit.is_for(config, incarnation)))
+    Permit::parse(&bytes).map(Some).map_err(wrap)
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

@@ -68,6 +68,7 @@ fn config(s: &Settings, log: super::LogConfig, features: Features) -> Result<Con
         },
         join: s.urls("join"),
         initial_cluster_token: s.text("initial-cluster-token"),
+        fence_file: Some(s.text("fence-file")).filter(|path| !path.is_empty()).map(PathBuf::from),
         permit_file: Some(s.text("permit-file")).filter(|path| !path.is_empty()).map(PathBuf::from),
         permit_holder: s.text("permit-holder"),
         survive: survive(s)?,

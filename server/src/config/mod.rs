@@ -73,6 +73,8 @@ pub struct Config {
     /// Peer URLs of a cluster to join without naming all its members. Empty for none.
     pub join: Vec<ListenUrl>,
     pub initial_cluster_token: String,
+    /// Starting is forbidden to whom this names.
+    pub fence_file: Option<PathBuf>,
     /// Founding is tied to a permit, which may come to be here.
     pub permit_file: Option<PathBuf>,
     pub permit_holder: String,

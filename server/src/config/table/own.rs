@@ -46,6 +46,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "As --force-new-cluster, under a new cluster ID: revisions rise by a billion and all history counts as compacted, so that whoever watches lists again.",
     ),
     own(
+        "fence-file",
+        Kind::Text,
+        "",
+        "Where a list of members that must not start may come to be, one name a line. A member that finds its own in it waits, unless a permit lets it go on alone.",
+    ),
+    own(
         "permit-file",
         Kind::Text,
         "",

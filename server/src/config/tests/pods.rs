@@ -44,6 +44,7 @@ fn the_operators_pods_have_flags_that_are_understood() {
         assert_eq!((config.name.as_str(), config.permit_holder.as_str()), ("main-0", "some-uid"), "{file}");
         assert_eq!(config.join.len(), 5, "{file}");
         assert_eq!(config.permit_file, Some(PathBuf::from("/etc/keepstone/permit/permit")), "{file}");
+        assert_eq!(config.fence_file, Some(PathBuf::from("/etc/keepstone/fence/fence")), "{file}");
         assert_eq!(config.listen_metrics_urls.len(), 1, "{file}");
         let advertised = config.initial_advertise_peer_urls[0].to_string();
         assert!(advertised.contains("://main-0."), "{file}: {advertised}");

@@ -1,0 +1,165 @@
+//! What runs in a Job. Memory is bounded by a few pieces of an upload, whatever the size of the store. A backup is there when
+//! all of it was written and its checksum was right; until then there is nothing under its name.
+
+use std::path::Path;
+
+use futures_util::StreamExt as _;
+use keepstone_operator_api::backup::Artifact;
+use object_store::path::Path as Key;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, WriteMultipart};
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+
+use super::store::{self, Mounts, StoreError};
+use super::task::{Location, Report, Task};
+use crate::controller::members::Credentials;
+use crate::members::{BadCredentials, CallError, Dialer, Member, SnapshotError};
+
+/// Bytes of one part of an upload. A bucket takes 10,000 of them.
+const PART: usize = 8 << 20;
+/// Parts that are on their way at once.
+const PARTS: usize = 2;
+/// Beside the backups: the UID of the cluster they are of.
+const OWNER: &str = "keepstone-owner";
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("the member: {0}")]
+    Member(#[from] CallError),
+    #[error("the member: {0}")]
+    Snapshot(#[from] SnapshotError),
+    #[error("the member's credentials: {0}")]
+    Credentials(#[from] BadCredentials),
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    #[error("the store: {0}")]
+    Object(#[from] object_store::Error),
+    #[error("{path}: {source}")]
+    File { path: String, source: std::io::Error },
+    #[error("{0:?} is no name for a file in a store")]
+    Key(String),
+    #[error("backups of another cluster lie in the same place ({0}): give each a prefix of its own")]
+    Foreign(String),
+    #[error("the file has the hash {found}, and not {expected} as when it was written")]
+    Damaged { found: String, expected: String },
+}
+
+/// Carries the task out. There is always something to report.
+pub async fn run(task: &Task, mounts: &Mounts) -> Report {
+    let done = match task {
+        Task::Take { endpoint, to, owner } => take(endpoint, to, owner, mounts).await.map(Report::Taken),
+        Task::Fetch { from, sha256, into } => {
+            fetch(from, sha256.as_deref(), Path::new(into), mounts).await.map(|()| Report::Done)
+        }
+        Task::Discard { at } => discard(at, mounts).await.map(|()| Report::Done),
+    };
+    done.unwrap_or_else(|error| Report::failed(&error.to_string()))
+}
+
+async fn take(endpoint: &str, to: &Location, owner: &str, mounts: &Mounts) -> Result<Artifact, AgentError> {
+    let store = store::open(&to.store, mounts)?;
+    let key = key(&to.key)?;
+    claim(store.as_ref(), &key, owner).await?;
+    let mut member = Member::new(endpoint, &dialer(endpoint, mounts)?)?;
+    let status = member.status().await?;
+    let mut snapshot = member.snapshot().await?;
+    let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(&key).await?, PART);
+    let (mut hash, mut size) = (Sha256::new(), 0);
+    let sent: Result<(), AgentError> = async {
+        while let Some(piece) = snapshot.next().await? {
+            hash.update(&piece);
+            size += piece.len() as u64;
+            upload.wait_for_capacity(PARTS).await?;
+            upload.put(piece);
+        }
+        Ok(())
+    }
+    .await;
+    if let Err(error) = sent {
+        // What is left of an upload costs, and shows in no list. That it can't be taken back is the lesser news.
+        let _ = upload.abort().await;
+        return Err(error);
+    }
+    upload.finish().await?;
+    Ok(Artifact {
+        uri: store::uri(&to.store, &to.key),
+        size_bytes: i64::try_from(size).unwrap_or(i64::MAX),
+        sha256: hex(&hash.finalize()),
+        revision: snapshot.revision().0,
+        cluster_id: status.cluster_id.to_string(),
+        member_id: status.member_id.to_string(),
+        server_version: status.version,
+    })
+}
+
+/// The first cluster to write to a place has it; retention of two in one place would remove each other's.
+async fn claim(store: &dyn ObjectStore, key: &Key, owner: &str) -> Result<(), AgentError> {
+    let mut parts: Vec<_> = key.parts().collect();
+    parts.pop();
+    let mark = Key::from_iter(parts.into_iter().chain([OWNER.into()]));
+    let text = PutPayload::from(owner.as_bytes().to_vec());
+    match store.put_opts(&mark, text, PutMode::Create.into()).await {
+        Ok(_) => Ok(()),
+        Err(object_store::Error::AlreadyExists { .. }) => {
+            let found = store.get(&mark).await?.bytes().await?;
+            if found.as_ref() == owner.as_bytes() {
+                return Ok(());
+            }
+            Err(AgentError::Foreign(String::from_utf8_lossy(&found).chars().take(64).collect()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn fetch(from: &Location, sha256: Option<&str>, into: &Path, mounts: &Mounts) -> Result<(), AgentError> {
+    let store = store::open(&from.store, mounts)?;
+    let wrap = |source| AgentError::File { path: into.display().to_string(), source };
+    let mut pieces = store.get(&key(&from.key)?).await?.into_stream();
+    let mut file = tokio::fs::File::create(into).await.map_err(wrap)?;
+    let mut hash = Sha256::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        hash.update(&piece);
+        file.write_all(&piece).await.map_err(wrap)?;
+    }
+    file.sync_all().await.map_err(wrap)?;
+    let found = hex(&hash.finalize());
+    match sha256 {
+        Some(expected) if !expected.eq_ignore_ascii_case(&found) => {
+            Err(AgentError::Damaged { found, expected: expected.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn discard(at: &Location, mounts: &Mounts) -> Result<(), AgentError> {
+    let store = store::open(&at.store, mounts)?;
+    match store.delete(&key(&at.key)?).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn key(text: &str) -> Result<Key, AgentError> {
+    Key::parse(text).map_err(|_| AgentError::Key(text.to_owned()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn dialer(endpoint: &str, mounts: &Mounts) -> Result<Dialer, AgentError> {
+    if !endpoint.starts_with("https://") {
+        return Ok(Dialer::plain());
+    }
+    let read = |dir: &Path, name: &str| {
+        let path = dir.join(name);
+        std::fs::read(&path).map_err(|source| AgentError::File { path: path.display().to_string(), source })
+    };
+    let credentials = Credentials {
+        certificate: read(&mounts.tls, "tls.crt")?,
+        key: read(&mounts.tls, "tls.key")?,
+        ca: read(&mounts.ca, "ca.crt")?,
+    };
+    Ok(Dialer::encrypted(&credentials)?)
+}
