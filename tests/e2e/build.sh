@@ -23,4 +23,5 @@ go build -trimpath -ldflags "$flags" -o "$out/" ./kubernetes ./coredns ./pause .
 go build -trimpath -ldflags "$flags" -o "$out/local-path" github.com/rancher/local-path-provisioner
 
 cd ..
-go build -trimpath -ldflags '-s -w' -o "$out/" ./lab
+go build -trimpath -ldflags '-s -w' -o "$out/" ./lab ./client
+go test -c -trimpath -o "$out/scenarios.test" ./scenarios

@@ -101,6 +101,19 @@ pub fn robustness(job: &Job) -> Result<()> {
     run::to_end(command.args(["test", "-count=1", "-v", "-timeout", "60m", "."]), job.deadline)
 }
 
+/// What judges the end-to-end tests, and what they run in, as far as it can be tested without a cluster.
+pub fn e2e(job: &Job) -> Result<()> {
+    let mut command = Command::new("go");
+    command.current_dir(job.place.root.join("tests/e2e"));
+    run::to_end(
+        command.args(["test", "-count=1", "./lab", "./history", "./client", "./driver", "./harness"]),
+        job.deadline,
+    )?;
+    let mut command = Command::new("go");
+    command.current_dir(job.place.root.join("tests/e2e"));
+    run::to_end(command.args(["vet", "./..."]), job.deadline)
+}
+
 /// A real kube-apiserver on a member that is killed under load. See tests/kube.
 pub fn kube(job: &Job) -> Result<()> {
     let dir = job.place.root.join("tests/kube");

@@ -7,7 +7,7 @@
 mod archive;
 mod tar;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -39,10 +39,10 @@ pub struct Image {
     /// The program, and the package it is built of.
     pub program: &'static str,
     /// Names that lead to the program.
-    also: &'static [&'static str],
-    about: &'static str,
+    pub also: &'static [&'static str],
+    pub about: &'static str,
     /// A directory that the program may write to where no volume is mounted, and where it starts.
-    home: Option<&'static str>,
+    pub home: Option<&'static str>,
 }
 
 pub const IMAGES: &[Image] = &[
@@ -68,17 +68,25 @@ pub const IMAGES: &[Image] = &[
 /// When something does not compile, or is not static.
 pub fn run(place: &Place, args: &Args) -> Result<()> {
     let wanted = chosen(&args.images)?;
-    let mut command = build::release_command(place);
-    for image in &wanted {
-        command.args(["-p", image.program]);
-    }
-    crate::run::to_end(&mut command, Instant::now() + LIMIT)?;
+    compile(place, &wanted, Instant::now() + LIMIT)?;
     let tag = args.tag.clone().unwrap_or_else(|| format!("v{}", env!("CARGO_PKG_VERSION")));
     for image in wanted {
         let (path, digest) = write(place, image, &tag)?;
         println!("{}: {}:{tag} {digest}", path.display(), image.repository);
     }
     Ok(())
+}
+
+/// Builds the programs of images.
+///
+/// # Errors
+/// When one does not compile.
+pub fn compile(place: &Place, images: &[&Image], deadline: Instant) -> Result<()> {
+    let mut command = build::release_command(place);
+    for image in images {
+        command.args(["-p", image.program]);
+    }
+    crate::run::to_end(&mut command, deadline)
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Image>> {
@@ -89,17 +97,24 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Image>> {
 }
 
 fn write(place: &Place, image: &Image, tag: &str) -> Result<(PathBuf, String)> {
-    let built = place.release(image.program);
-    let bytes = std::fs::read(&built).with_context(|| built.display().to_string())?;
+    let path = place.dist().join(format!("{}-{}.tar", image.program, architecture(&place.triple)?));
+    let digest = pack(place, image, &place.release(image.program), tag, &path)?;
+    Ok((path, digest))
+}
+
+/// Writes the archive of an image around a program that is built, and returns the image's digest.
+///
+/// # Errors
+/// When the program is not there, or not static.
+pub fn pack(place: &Place, image: &Image, built: &Path, tag: &str, to: &Path) -> Result<String> {
+    let bytes = std::fs::read(built).with_context(|| built.display().to_string())?;
     if let Some(why) = elf::not_static(&bytes)? {
         bail!("{} is not static: {why}", built.display());
     }
-    let architecture = architecture(&place.triple)?;
-    let archive = archive::make(image, bytes, architecture, tag);
-    std::fs::create_dir_all(place.dist())?;
-    let path = place.dist().join(format!("{}-{architecture}.tar", image.program));
-    std::fs::write(&path, &archive.bytes)?;
-    Ok((path, archive.digest))
+    let archive = archive::make(image, bytes, architecture(&place.triple)?, tag);
+    std::fs::create_dir_all(to.parent().context("an archive in no directory")?)?;
+    std::fs::write(to, &archive.bytes)?;
+    Ok(archive.digest)
 }
 
 /// In the words of images.

@@ -1,13 +1,14 @@
 //! `cargo xtask …`: the tests, the long proofs, the comparison with etcd and the binary to ship.
 //!
-//! It only starts programs and judges how they end. It installs nothing outside the target directory, but for iproute2
-//! where a part needs it and it is missing.
+//! It only starts programs and judges how they end. It installs nothing outside the target directory, but for Debian's
+//! packages that the end-to-end tests' nodes are made of, where they are missing.
 
 mod bench;
 mod build;
 mod cluster;
 mod crds;
 mod dist;
+mod e2e;
 mod elf;
 mod go;
 mod http;
@@ -66,6 +67,8 @@ enum Task {
     Dist,
     /// Make container images of the member and the operator: target/dist/*.tar, without Docker.
     Image(image::Args),
+    /// Run the operator's scenarios on a real Kubernetes: all, or those named.
+    E2e(e2e::Args),
     /// Write the CRDs in crds/ and in the chart, and docs/api.md, from the operator's API.
     Crds,
     /// The part of `test static` that runs in a network of its own.
@@ -94,6 +97,7 @@ fn carry_out(task: Task) -> Result<bool> {
         Task::Sim { args } => sim::run(&Place::find()?, &args).map(|()| true),
         Task::Dist => dist::run(&Place::find()?).map(|()| true),
         Task::Image(args) => image::run(&Place::find()?, &args).map(|()| true),
+        Task::E2e(args) => e2e::run(&Place::find()?, &args),
         Task::Crds => crds::write(&Place::find()?).map(|()| true),
         Task::Isolated { binary, dir } => isolated::inside(&binary, &dir).map(|()| true),
     }

@@ -60,6 +60,11 @@ impl Place {
         self.target.join("tools")
     }
 
+    /// The end-to-end tests: their programs, images and cluster.
+    pub fn e2e(&self) -> PathBuf {
+        self.target.join("e2e")
+    }
+
     pub fn dist(&self) -> PathBuf {
         self.target.join("dist")
     }

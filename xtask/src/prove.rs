@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::part::{self, Job, Need, Part};
 use crate::place::Place;
-use crate::{build, cluster, go, run, sim};
+use crate::{build, cluster, e2e, go, run, sim};
 
 const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 const DENY_VERSION: &str = "0.20.2";
@@ -35,6 +35,7 @@ const PARTS: &[Part] = &[
         &[Need::Dev],
         sim::operator_long,
     ),
+    part("e2e", "the operator's scenarios on a real Kubernetes", &[], e2e::prove),
     part("deny", "licenses, sources and bans of all dependencies", &[], deny),
 ];
 
