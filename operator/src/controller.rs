@@ -17,4 +17,5 @@ pub mod members;
 pub mod memory;
 pub mod pass;
 pub mod status;
+pub mod words;
 pub mod write;

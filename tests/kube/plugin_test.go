@@ -130,7 +130,7 @@ func (p *plugin) post(path string, o tree) {
 }
 
 // lost is what the operator says when most volumes are gone.
-const lost = "most volumes are lost. To go on with what member 0 has: kubectl keepstone recover-quorum main --survivor main-0"
+const lost = "most volumes are lost. To go on with what main-0 has: kubectl keepstone recover-quorum main --survivor main-0"
 
 // populate makes a cluster as operator, controllers and kubelets would.
 func (p *plugin) populate() {

@@ -3,7 +3,6 @@
 use crate::act::{Act, Alarm};
 use crate::condition::{Condition, ConditionType, Reason, Truth};
 use crate::desired::{Desired, Tls};
-use crate::ids::Ordinal;
 use crate::next::{Next, Wait};
 use crate::operation::Intent;
 use crate::view::{View, quorum};
@@ -219,12 +218,12 @@ fn degraded(v: &View, wait: Option<&Wait>) -> Verdict {
         return yes(Reason::QuorumLost, "");
     }
     if let Some(n) = repair::unsafe_loss(v) {
-        return yes(Reason::MemberUnhealthy, &format!("member {n} is lost; without it the rest have no quorum"));
+        return yes(Reason::MemberUnhealthy, &format!("{} is lost; without it the rest have no quorum", v.pod(n)));
     }
     let ill = v.members().iter().find(|m| !m.learner && m.ordinal.is_none_or(|n| !v.well(n)));
     if let Some(member) = ill {
-        let n = member.ordinal.map_or_else(|| member.id.to_string(), |n: Ordinal| n.to_string());
-        return yes(Reason::MemberUnhealthy, &format!("member {n} is not well"));
+        let name = member.ordinal.map_or_else(|| format!("member {}", member.id), |n| v.pod(n));
+        return yes(Reason::MemberUnhealthy, &format!("{name} is not well"));
     }
     if v.claims.values().any(|c| c.resize_rejected) {
         return yes(Reason::StorageResizeRejected, "a volume can't grow");

@@ -127,7 +127,7 @@ fn latch(v: &View, r: &Recover) -> Next {
     let alone = |id| v.table.is_some_and(|t| t.len() == 1 && t[0].id == id && t[0].ordinal == Some(r.survivor));
     match answer {
         Some(s) if alone(s.member_id) => Next::Act(Act::Latch { from: Some(r.lost), to: Some(s.cluster_id) }),
-        _ => Next::wait(Reason::RecoveringQuorum, format!("member {} is founding the new cluster", r.survivor)),
+        _ => Next::wait(Reason::RecoveringQuorum, format!("{} is founding the new cluster", v.pod(r.survivor))),
     }
 }
 

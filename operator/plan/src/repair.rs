@@ -92,10 +92,10 @@ pub(crate) fn quorum(v: &View) -> Next {
     if v.d.recovery.automatic {
         return crate::recover::begin(v, survivor, None);
     }
-    let name = &v.o.cluster.name;
+    let (name, pod) = (&v.o.cluster.name, v.pod(survivor));
     let how = format!(
-        "most volumes are lost. To go on with what member {survivor} has: \
-         kubectl keepstone recover-quorum {name} --survivor {name}-{survivor}"
+        "most volumes are lost. To go on with what {pod} has: \
+         kubectl keepstone recover-quorum {name} --survivor {pod}"
     );
     Next::wait(Reason::QuorumLost, how)
 }

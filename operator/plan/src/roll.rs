@@ -141,7 +141,7 @@ fn verify(v: &View, operation: &Operation, roll: &Roll, pod: &Pod) -> Next {
             return verbs::finish(v, operation, Outcome::Succeeded);
         }
         if status.version == pod.template.version {
-            return Next::wait(crate::judge::rolling(v), format!("member {n} is back, and settles"));
+            return Next::wait(crate::judge::rolling(v), format!("{} is back, and settles", v.pod(n)));
         }
     }
     if lost(v, n) {
@@ -158,9 +158,10 @@ fn verify(v: &View, operation: &Operation, roll: &Roll, pod: &Pod) -> Next {
         return v.turn(operation, Intent::Roll(roll), v.d.deadlines.restart);
     }
     if !v.overdue(operation) {
-        return Next::wait(crate::judge::rolling(v), format!("waiting for member {n} to be well"));
+        return Next::wait(crate::judge::rolling(v), format!("waiting for {} to be well", v.pod(n)));
     }
-    let why = format!("member {n} is not well with the new pod; no other is touched. Change the spec back, or mend it");
+    let why =
+        format!("{} is not well with the new pod; no other is touched. Change the spec back, or mend it", v.pod(n));
     Next::wait(Reason::UpgradeStuck, why)
 }
 

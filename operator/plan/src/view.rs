@@ -58,6 +58,11 @@ impl<'a> View<'a> {
         })
     }
 
+    /// What people know a place by.
+    pub fn pod(&self, ordinal: Ordinal) -> String {
+        format!("{}-{ordinal}", self.o.cluster.name)
+    }
+
     pub fn operation(&self) -> Option<&'a Operation> {
         self.o.cluster.operation.as_ref()
     }

@@ -7,6 +7,7 @@ pub mod members;
 pub mod objects;
 pub mod orders;
 pub mod pods;
+pub mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -23,7 +23,7 @@ use super::kind::{Kind, Name};
 use super::look::{Blind, Given, Look, look};
 use super::members::{Failure, Members};
 use super::memory::Memory;
-use super::{event, status};
+use super::{event, status, words};
 use crate::Settings;
 use crate::pki::KeySource;
 
@@ -240,7 +240,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         }
         let hands = Hands { api: &self.api, members: &self.members, look: &look, now, keys: &self.sources.keys };
         let done = hands.act(&act).await;
-        self.announce(&look.objects.cluster, &act, &done, memory).await;
+        self.announce(&look, &act, &done, memory).await;
         // What was done just now and is due again did not help, whatever was answered.
         let anew = memory.echo.as_ref().is_none_or(|echo| echo.act != act);
         memory.echo = Some(Echo { act: act.clone(), done: done.is_ok() });
@@ -272,24 +272,25 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         Ok(same.then_some(look))
     }
 
-    async fn announce(&self, cluster: &Value, act: &Act, done: &Result<(), ActError>, memory: &mut Memory) {
+    async fn announce(&self, look: &Look, act: &Act, done: &Result<(), ActError>, memory: &mut Memory) {
+        let (cluster, names) = (&look.objects.cluster, &look.blueprint.names);
         let name = super::write::name(cluster);
         let (reason, warning, note) = match done {
             Ok(()) => {
                 tracing::info!(cluster = %name, ?act, "done");
                 let Some(reason) = event::reason(act) else { return };
-                (reason, false, note(act))
+                (reason, false, words::act(act, names))
             }
             Err(why) => {
                 tracing::warn!(cluster = %name, ?act, %why, "not done");
-                // That a learner is not ready yet is no news, and who does not lead has none to tell.
-                let quiet = matches!(act, Act::MemberPromote { .. })
+                // That a learner or the rest are not ready yet is no news, and who does not lead has none to tell.
+                let quiet = matches!(act, Act::MemberPromote { .. } | Act::MemberAdd { .. })
                     && matches!(why, ActError::Member(Failure::Refused(_)))
                     || matches!(why, ActError::Api(ApiError::NotLeading));
                 if quiet {
                     return;
                 }
-                (event::FAILED, true, format!("{}: {why}", note(act)))
+                (event::FAILED, true, format!("{}: {why}", words::act(act, names)))
             }
         };
         let said = format!("{reason}: {note}");
@@ -320,12 +321,6 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         let failed = written.err().map(|why| why.to_string());
         Ok(Report { again: Again::Now, act: plan_.act, failed, look: None })
     }
-}
-
-/// In words for people.
-fn note(act: &Act) -> String {
-    let text = format!("{act:?}");
-    text.chars().take(400).collect()
 }
 
 fn expired(order: &Value, now: Time) -> bool {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::api::{typed, uid, version};
 use super::kind::Kind;
-use super::look::Look;
+use super::look::{Look, trouble};
 use super::write::difference;
 use crate::convert::text::{hex, stamp};
 use crate::convert::{conditions, record};
@@ -38,7 +38,8 @@ pub fn next(look: &Look, plan: &Plan, now: Time) -> EtcdClusterStatus {
     ];
     status.next_maintenance = due.into_iter().flatten().min().map(stamp);
     if !o.cluster.deleting {
-        conditions::write(&mut status.conditions, &plan.conditions, o.cluster.generation, &stamp(now));
+        let judged = trouble::told(&plan.conditions, &trouble::all(&look.blueprint, &look.objects));
+        conditions::write(&mut status.conditions, &judged, o.cluster.generation, &stamp(now));
     }
     match &plan.act {
         Some(Act::RecordIntent(operation)) => {

@@ -31,6 +31,8 @@ pub enum Refusal {
     TooManyLearners,
     /// The change would cost the quorum.
     NotEnoughMembers,
+    /// Not all members have been heard of for long enough to change who they are.
+    UnhealthyCluster,
     NotLeader,
     /// Whom leadership can't be handed to.
     BadTransferee,
@@ -51,6 +53,7 @@ const WORDS: &[(&str, Refusal)] = &[
     ("etcdserver: can only promote a learner member which is in sync with leader", Refusal::LearnerNotReady),
     ("etcdserver: too many learner members in cluster", Refusal::TooManyLearners),
     ("etcdserver: re-configuration failed due to not enough started members", Refusal::NotEnoughMembers),
+    ("etcdserver: unhealthy cluster", Refusal::UnhealthyCluster),
     ("etcdserver: not leader", Refusal::NotLeader),
     ("etcdserver: bad leader transferee", Refusal::BadTransferee),
     ("etcdserver: mvcc: required revision has been compacted", Refusal::Compacted),
@@ -61,6 +64,10 @@ const WORDS: &[(&str, Refusal)] = &[
 impl From<tonic::Status> for CallError {
     fn from(status: tonic::Status) -> Self {
         match status.code() {
+            // Said before anything is tried, under a code that most say when they don't know.
+            Code::Unavailable if refusal(status.message()) == Refusal::UnhealthyCluster => {
+                Self::Refused(Refusal::UnhealthyCluster)
+            }
             // Also a member's "request timed out" and "no leader": it doesn't know what became of it.
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Self::Silence(status.message().to_owned()),
             _ => Self::Refused(refusal(status.message())),
@@ -93,6 +100,14 @@ mod tests {
         for words in ["etcdserver: request timed out", "etcdserver: no leader", "etcdserver: leader changed"] {
             assert_eq!(CallError::from(tonic::Status::unavailable(words)), CallError::Silence(words.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_cluster_that_is_too_young_for_a_change_refuses_it() {
+        let words = "etcdserver: unhealthy cluster";
+        let error = CallError::from(tonic::Status::unavailable(words));
+        assert_eq!(error, CallError::Refused(Refusal::UnhealthyCluster));
+        assert_eq!(error.to_string(), format!("refused: {words}"));
     }
 
     #[test]

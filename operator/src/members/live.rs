@@ -59,7 +59,8 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Refused(refusal) => Self::Refused(refusal.to_string()),
-            silence => Self::Silence(silence.to_string()),
+            CallError::Silence(why) => Self::Silence(why),
+            url @ CallError::Url(_) => Self::Silence(url.to_string()),
         }
     }
 }
