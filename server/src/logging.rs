@@ -27,6 +27,10 @@ const LAST_FLUSH: Duration = Duration::from_secs(2);
 /// Libraries whose info and debug lines tell an operator nothing, and a lot of it.
 const QUIET: &[&str] = &["openraft", "h2", "hyper", "hyper_util", "tonic", "tower", "sled", "rustls"];
 
+/// Those that warn of a member that is away ten times a second for as long as it is. It is told once, by whom it counts for.
+const REPEATING: &[&str] =
+    &["openraft::core::heartbeat", "openraft::replication", "openraft::engine::handler::replication_handler"];
+
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -119,9 +123,11 @@ fn targets(level: LogLevel, directives: &Targets) -> Targets {
         LogLevel::Error => LevelFilter::ERROR,
     };
     let quiet = QUIET.iter().map(|target| (*target, level.min(LevelFilter::WARN)));
+    let repeating = REPEATING.iter().map(|target| (*target, LevelFilter::ERROR));
     Targets::new()
         .with_default(directives.default_level().unwrap_or(level))
         .with_targets(quiet)
+        .with_targets(repeating)
         .with_targets(directives.iter())
 }
 
@@ -232,6 +238,7 @@ mod tests {
         let work = || {
             tracing::info!(target: "openraft::core", "chatter");
             tracing::warn!(target: "openraft::core", "trouble");
+            tracing::warn!(target: "openraft::core::heartbeat::worker", "the same trouble, ten times a second");
             tracing::info!("ours");
         };
         let count = |level, directives| logged(level, directives, LogFormat::Json, work).lines().count();

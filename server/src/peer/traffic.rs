@@ -37,7 +37,11 @@ impl Traffic {
 
     /// A message had an answer: the member is there.
     pub fn answered(&self, by: MemberId) {
-        self.with(by).active.set(1);
+        let peer = self.with(by);
+        if peer.active.get() == 0 {
+            peer.active.set(1);
+            tracing::info!("remote-peer-id" = format!("{:x}", by.0), "peer became active");
+        }
     }
 
     /// A message had none. Counts as a failure to send if the member was not reached; one that refuses or fails was.
@@ -53,6 +57,7 @@ impl Traffic {
         if peers.active.get() == 1 {
             peers.active.set(0);
             peers.disconnected.inc();
+            tracing::warn!("remote-peer-id" = format!("{:x}", to.0), %error, "peer became inactive");
         }
     }
 
