@@ -82,7 +82,7 @@ const fn test_image(repository: &'static str, program: &'static str) -> Image {
 /// When there is nothing to run them with.
 pub fn run(place: &Place, args: &Args) -> Result<bool> {
     let began = Instant::now();
-    prepare(place)?;
+    prepare(place, args.driver)?;
     let all = scenarios(place)?;
     let mut progress = Progress::open(place)?;
     if args.again {
@@ -121,13 +121,22 @@ pub fn prove(job: &Job) -> Result<()> {
 }
 
 /// Builds programs, scenarios and images.
-fn prepare(place: &Place) -> Result<()> {
+fn prepare(place: &Place, driver: Driver) -> Result<()> {
     let deadline = Instant::now() + BUILD_LIMIT;
     let shipped: Vec<&Image> = IMAGES.iter().collect();
     image::compile(place, &shipped, deadline)?;
     let source = place.root.join("tests/e2e");
-    run::to_end(Command::new(source.join("build.sh")).arg(programs(place)), deadline)?;
-    for image in BASE {
+    let mut build = Command::new(source.join("build.sh"));
+    build.arg(programs(place));
+    let base = match driver {
+        Driver::Lab => BASE,
+        Driver::Kind => {
+            build.arg("--no-lab");
+            &[]
+        }
+    };
+    run::to_end(&mut build, deadline)?;
+    for image in base {
         let to = programs(place).join(format!("images/{}.tar", image.program));
         image::pack(place, image, &programs(place).join(image.program), "v1", &to)?;
     }

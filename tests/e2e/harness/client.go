@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
 	"keepstone.io/e2e/history"
@@ -18,6 +20,31 @@ type Client struct {
 	name string
 }
 
+// podSpec is that of a client of a cluster with TLS, in a namespace where only restricted pods may run. Each takes its keys
+// from its own name.
+func podSpec(namespace, cluster, where string) string {
+	return fmt.Sprintf(`automountServiceAccountToken: false
+terminationGracePeriodSeconds: 1
+%[3]s
+# It has to outlive what is done to nodes.
+tolerations: [{operator: Exists}]
+securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+containers:
+  - name: client
+    image: keepstone-e2e/client:v1
+    args: ["--endpoint=https://%[2]s-client.%[1]s.svc:2379", --tls=/tls, --prefix=/e2e/$(POD)/]
+    env: [{name: POD, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}]
+    readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, readOnlyRootFilesystem: true}
+    volumeMounts: [{name: tls, mountPath: /tls, readOnly: true}]
+volumes: [{name: tls, secret: {secretName: %[2]s-client-tls}}]
+`, namespace, cluster, where)
+}
+
+func indent(text, by string) string {
+	return by + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+by)
+}
+
 // StartClient starts one for a cluster with TLS, and waits until its first put is acknowledged. It runs on a node that is
 // named, or on any.
 func (w *World) StartClient(cluster string, node ...string) *Client {
@@ -27,29 +54,47 @@ func (w *World) StartClient(cluster string, node ...string) *Client {
 	if len(node) > 0 {
 		where = "nodeSelector: {kubernetes.io/hostname: " + node[0] + "}"
 	}
-	w.Apply(`apiVersion: v1
-kind: Pod
-metadata: {name: %[1]s}
-spec:
-  restartPolicy: Never
-  automountServiceAccountToken: false
-  terminationGracePeriodSeconds: 1
-  %[3]s
-  # It has to outlive what is done to nodes.
-  tolerations: [{operator: Exists}]
-  securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
-  containers:
-    - name: client
-      image: keepstone-e2e/client:v1
-      args: [--endpoint=https://%[2]s-client.%[4]s.svc:2379, --tls=/tls, --prefix=/e2e/%[5]d/]
-      readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
-      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, readOnlyRootFilesystem: true}
-      volumeMounts: [{name: tls, mountPath: /tls, readOnly: true}]
-  volumes: [{name: tls, secret: {secretName: %[2]s-client-tls}}]
-`, c.name, cluster, where, w.Namespace, time.Now().UnixNano())
+	w.AwaitGone(schema.GroupVersionResource{Version: "v1", Resource: "pods"}, c.name)
+	w.Apply("apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\nspec:\n  restartPolicy: Never\n%s\n", c.name,
+		indent(podSpec(w.Namespace, cluster, where), "  "))
 	w.AwaitPod(c.name, Ready)
 	w.Say("the client writes, reads and watches")
 	return c
+}
+
+// StartDeployment starts several as the pods of a Deployment.
+func (w *World) StartDeployment(cluster string, replicas int) []*Client {
+	w.T.Helper()
+	w.Apply(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: clients}
+spec:
+  replicas: %d
+  selector: {matchLabels: {app: clients}}
+  template:
+    metadata: {labels: {app: clients}}
+    spec:
+%s
+`, replicas, indent(podSpec(w.Namespace, cluster, ""), "      "))
+	var clients []*Client
+	w.Eventually("all clients write", func() error {
+		clients = nil
+		pods, err := w.Kube.CoreV1().Pods(w.Namespace).List(w.Ctx, meta.ListOptions{LabelSelector: "app=clients"})
+		if err != nil {
+			return err
+		}
+		for _, pod := range pods.Items {
+			if Ready(&pod) {
+				clients = append(clients, &Client{w: w, name: pod.Name})
+			}
+		}
+		if len(clients) != replicas {
+			return fmt.Errorf("%d of %d", len(clients), replicas)
+		}
+		return nil
+	})
+	w.Say("%d clients write, read and watch", replicas)
+	return clients
 }
 
 func (c *Client) request(verb, path string) *rest.Request {

@@ -147,3 +147,48 @@ func Ready(pod *core.Pod) bool {
 		return c.Type == core.PodReady && c.Status == core.ConditionTrue
 	})
 }
+
+// Found applies a cluster, waits until it is settled and starts a client.
+func (w *World) Found(name string, size int, spec ...string) *Client {
+	w.T.Helper()
+	w.Apply("%s", Cluster(name, append([]string{fmt.Sprintf("size: %d", size)}, spec...)...))
+	w.AwaitSettled(name, size)
+	return w.StartClient(name)
+}
+
+// Quick is for clusters whose pods are renewed: there is nothing to see in the pauses.
+const Quick = "updateStrategy: {pauseBetween: 2s}"
+
+// Crowded lets several members share a node, as there are more of them than nodes.
+func Crowded(name string) string {
+	return fmt.Sprintf(`podTemplate:
+    spec:
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector: {matchLabels: {keepstone.io/cluster: %s}}`, name)
+}
+
+// Member is what the status says of one.
+func Member(o *Object, pod string) *Object {
+	for _, m := range Items(o, "status", "members") {
+		if Text(m, "name") == pod {
+			return m
+		}
+	}
+	return &Object{Object: map[string]any{}}
+}
+
+// Changed is a member whose ID or volume is another one than before.
+func Changed(pod string, before *Object) func(*Object) error {
+	return func(o *Object) error {
+		old, now := Member(before, pod), Member(o, pod)
+		for _, field := range []string{"id", "pvcUID"} {
+			if Text(now, field) == "" || Text(now, field) == Text(old, field) {
+				return fmt.Errorf("%s of %s is %q, as it was", field, pod, Text(now, field))
+			}
+		}
+		return nil
+	}
+}
