@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::ValueEnum;
+use clap::{Parser, ValueEnum};
 
 use crate::image::{self, IMAGES, Image};
 use crate::part::Job;
@@ -109,15 +109,22 @@ pub fn run(place: &Place, args: &Args) -> Result<bool> {
     Ok(table(&wanted, &progress))
 }
 
-/// All of them, in shards that may be interrupted.
+/// All of them, or the shard that the arguments name: `prove e2e -- --shard 1/2`. What has passed is not run again, so that
+/// it may be interrupted.
 ///
 /// # Errors
 /// When one does not pass.
 pub fn prove(job: &Job) -> Result<()> {
-    let args =
-        Args { shard: (1, 1), driver: Driver::Lab, keep: false, again: false, minutes: 24 * 60, scenarios: Vec::new() };
+    let given = job.args.iter().map(String::as_str);
+    let Asked { args } = Asked::try_parse_from(std::iter::once("e2e").chain(given))?;
     ensure!(run(job.place, &args)?, "not all scenarios passed");
     Ok(())
+}
+
+#[derive(Parser)]
+struct Asked {
+    #[command(flatten)]
+    args: Args,
 }
 
 /// Builds programs, scenarios and images.

@@ -4,6 +4,7 @@
 //	GET  /summary   what it comes to up to now
 //	POST /stop      end, wait until the watch has seen the last write, and answer the whole history
 //	GET  /healthz   200 once a put was acknowledged
+//	GET  /keys?prefix=…   what is in the store now, by key: the value and the revision of its last change
 package main
 
 import (
@@ -71,6 +72,20 @@ func serve(o options, listen string) error {
 			return
 		}
 		answer(w, r.copy())
+	})
+	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, q *http.Request) {
+		ctx, cancel := context.WithTimeout(q.Context(), o.timeout)
+		defer cancel()
+		keys, err := load.last.Get(ctx, q.URL.Query().Get("prefix"), clientv3.WithPrefix())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		now := map[string]history.Event{}
+		for _, kv := range keys.Kvs {
+			now[string(kv.Key)] = history.Event{Revision: kv.ModRevision, Key: string(kv.Key), Value: string(kv.Value)}
+		}
+		answer(w, now)
 	})
 	return http.ListenAndServe(listen, mux)
 }

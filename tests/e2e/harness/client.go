@@ -18,6 +18,9 @@ import (
 type Client struct {
 	w    *World
 	name string
+
+	// History is what it was told in all; there is one once it has been stopped.
+	History *history.History
 }
 
 // podSpec is that of a client of a cluster with TLS, in a namespace where only restricted pods may run. Each takes its keys
@@ -153,5 +156,33 @@ func (c *Client) Stop() history.Summary {
 		c.w.T.Logf("          it was told: %s", text)
 	}
 	c.w.deletePod(c.name)
+	c.History = &h
 	return s
+}
+
+// Keys is what is in the store now below a prefix.
+func (c *Client) Keys(prefix string) map[string]history.Event {
+	c.w.T.Helper()
+	now := map[string]history.Event{}
+	c.w.Eventually("the keys", func() error {
+		text, err := c.request("GET", "keys").Param("prefix", prefix).DoRaw(c.w.Ctx)
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(text, &now)
+	})
+	return now
+}
+
+// MustHave fails the scenario where something is not there, or another, that a client that has ended wrote.
+func (c *Client) MustHave(before *Client) {
+	c.w.T.Helper()
+	now := c.Keys("/e2e/")
+	want := before.History.State()
+	for key, event := range want {
+		if now[key] != event {
+			c.w.T.Errorf("%s is %+v, and was %+v", key, now[key], event)
+		}
+	}
+	c.w.Say("all %d keys are as they were", len(want))
 }

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"strings"
 
 	core "k8s.io/api/core/v1"
 	policy "k8s.io/api/policy/v1"
@@ -68,7 +69,9 @@ func (w *World) OperatorLeader() string {
 	if lease.Spec.HolderIdentity == nil {
 		return ""
 	}
-	return *lease.Spec.HolderIdentity
+	// Behind the name is what tells two lives of a pod apart.
+	pod, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_")
+	return pod
 }
 
 // Cordon keeps new pods away from nodes, or lets them come again. What a scenario leaves is taken back at its end.

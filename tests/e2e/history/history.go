@@ -85,3 +85,12 @@ func Summarize(h *History) Summary {
 	}
 	return s
 }
+
+// State is what the keys are at the end, by their last event.
+func (h *History) State() map[string]Event {
+	state := map[string]Event{}
+	for _, e := range h.Events {
+		state[e.Key] = e
+	}
+	return state
+}

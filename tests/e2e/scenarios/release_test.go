@@ -98,12 +98,7 @@ kind: EtcdOperation
 metadata: {name: restart}
 spec: {clusterRef: {name: main}, restartMembers: {}}
 `)
-	w.Await(harness.Operations, "restart", "done", func(o *harness.Object) error {
-		if phase := harness.Text(o, "status", "phase"); phase != "Succeeded" {
-			return fmt.Errorf("it is %s: %s", phase, harness.Text(o, "status", "message"))
-		}
-		return nil
-	})
+	w.Await(harness.Operations, "restart", "done", succeeded)
 	w.AwaitSettled("main", 3)
 	for i, pod := range w.Pods("main") {
 		if pod.UID == before[i].UID {
