@@ -56,7 +56,7 @@ const PARTS: &[Part] = &[
     part("faults", "full, failing and foreign disks", 4, &[Need::Dev], cluster::faults),
     part("cluster-faults", "clusters killed, paused, cut apart", 8, &[Need::Dev], cluster::groups),
     part("kube", "a kube-apiserver on a member that is killed; charts in it", 20, &[Need::Dev], go::kube),
-    part("e2e-parts", "the judge and the tools of the end-to-end tests", 10, &[], go::e2e),
+    part("e2e-parts", "the judge and the tools of the end-to-end tests", 10, &[Need::Dev], go::e2e),
     Part {
         makes: Some(Need::Release),
         ..part("release", "the static binary", 20, &[], |job| build::release(job.place, job.deadline))

@@ -95,7 +95,7 @@ type load struct {
 	stopped bool
 }
 
-func start(ctx context.Context, o options, r *recorder) (*load, error) {
+func startLoad(ctx context.Context, o options, r *recorder) (*load, error) {
 	l := &load{ctx: ctx, o: o, r: r}
 	working, end := context.WithCancel(ctx)
 	l.end = end

@@ -55,7 +55,7 @@ func serve(o options, listen string) error {
 	r := newRecorder()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	load, err := start(ctx, o, r)
+	load, err := startLoad(ctx, o, r)
 	if err != nil {
 		return err
 	}
