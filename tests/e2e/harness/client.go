@@ -152,7 +152,7 @@ func (c *Client) Stop() history.Summary {
 	s := history.Summarize(&h)
 	c.w.Say("client: %d puts acknowledged, %d unclear, %d gets, %d events; longest pause %.2f s, %.1f s after it began; lost: %d",
 		s.Puts, s.Unclear, s.Gets, s.Events, s.LongestPause.Seconds(), s.PauseBegan.Seconds(), len(problems))
-	for _, text := range s.Errors {
+	for _, text := range s.Errors[:min(5, len(s.Errors))] {
 		c.w.T.Logf("          it was told: %s", text)
 	}
 	c.w.deletePod(c.name)

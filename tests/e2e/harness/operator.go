@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -113,31 +114,48 @@ func (w *World) AwaitNode(name string, ready bool) {
 	})
 }
 
-// Deny has the API server refuse what an expression is false for, until the returned function is called. It holds a step
-// up, so that what happens between two of them can be tried.
-func (w *World) Deny(name, group, resources, expression string) (allow func()) {
+// HoldScaling has the API server refuse that a cluster's StatefulSet gets more pods, or fewer, until the returned function is
+// called. So what comes before such a step is all that is done, and what happens then can be tried.
+func (w *World) HoldScaling(cluster string, up bool) (allow func()) {
 	w.T.Helper()
+	const name = "e2e-hold-scaling"
+	expression, probe := "object.spec.replicas <= oldObject.spec.replicas", 100
+	if !up {
+		expression, probe = "object.spec.replicas >= oldObject.spec.replicas", 0
+	}
 	w.Apply(`apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata: {name: %[1]s}
 spec:
   failurePolicy: Fail
   matchConstraints:
-    resourceRules: [{apiGroups: [%[2]q], apiVersions: ["*"], operations: [UPDATE], resources: [%[3]s]}]
-    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[4]s}}
-  validations: [{expression: %[5]q, message: held up by the test}]
+    resourceRules: [{apiGroups: [apps], apiVersions: [v1], operations: [UPDATE], resources: [statefulsets, statefulsets/scale]}]
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[2]s}}
+  validations: [{expression: %[3]q, message: held up by the test}]
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
 metadata: {name: %[1]s}
 spec: {policyName: %[1]s, validationActions: [Deny]}
-`, name, group, resources, w.Namespace, expression)
+`, name, w.Namespace, expression)
 	allow = func() {
 		policies := w.Kube.AdmissionregistrationV1()
 		_ = policies.ValidatingAdmissionPolicyBindings().Delete(w.Ctx, name, meta.DeleteOptions{})
 		_ = policies.ValidatingAdmissionPolicies().Delete(w.Ctx, name, meta.DeleteOptions{})
 	}
 	w.T.Cleanup(allow)
+	// It takes the API server a moment to see it.
+	w.Eventually("scaling is refused", func() error {
+		patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, probe)
+		_, err := w.Kube.AppsV1().StatefulSets(w.Namespace).Patch(w.Ctx, cluster, types.MergePatchType, patch, meta.PatchOptions{DryRun: []string{meta.DryRunAll}})
+		if err == nil {
+			return errors.New("it is not")
+		}
+		if !strings.Contains(err.Error(), "held up by the test") {
+			return err
+		}
+		return nil
+	})
 	return allow
 }
 

@@ -131,6 +131,9 @@ func (w *World) wipe() {
 		if err == nil || apierrors.IsConflict(err) {
 			err = fmt.Errorf("%s is still there", w.Namespace)
 		}
+		// Nobody waits for members that end in good order.
+		now := int64(0)
+		_ = w.Kube.CoreV1().Pods(w.Namespace).DeleteCollection(ctx, meta.DeleteOptions{GracePeriodSeconds: &now}, meta.ListOptions{})
 		return err
 	})
 }
