@@ -215,7 +215,9 @@ async fn the_controllers_calls_reach_a_real_member() {
 
     let live = Live::default();
     let answer = live.status(&target).await.expect("a status");
-    assert_eq!((answer.leader, answer.permit), (Some(answer.member_id), None));
+    assert_eq!((answer.status.leader, answer.permit), (Some(answer.status.member_id), None));
+    // Its own, not that of the etcd as which it behaves.
+    assert_eq!(answer.release.map(|it| it.to_string()), Some(format!("v{}", env!("CARGO_PKG_VERSION"))));
     let table = live.table(&target).await.expect("the table");
     assert_eq!((table.len(), table[0].peer_urls.clone()), (1, vec![server.peer.clone()]));
     assert!(live.alarms(&target).await.expect("the alarms").is_empty());
@@ -227,7 +229,11 @@ async fn the_controllers_calls_reach_a_real_member() {
         live.table(&target).await.expect("the table").into_iter().find(|row| row.learner).expect("a learner").id;
     let promoted = live.change(&target, &Change::Promote { id: learner }).await;
     assert!(matches!(promoted, Err(Failure::Refused(_))), "{promoted:?}");
-    assert_eq!(live.change(&target, &Change::Promote { id: answer.member_id }).await, Ok(()), "it is one already");
+    assert_eq!(
+        live.change(&target, &Change::Promote { id: answer.status.member_id }).await,
+        Ok(()),
+        "it is one already"
+    );
     assert_eq!(live.change(&target, &Change::Remove { id: learner }).await, Ok(()));
     assert_eq!(live.change(&target, &Change::Remove { id: learner }).await, Ok(()), "it is gone already");
     assert_eq!(live.change(&target, &Change::Defragment).await, Ok(()));

@@ -118,7 +118,8 @@ func TestOperator(t *testing.T) {
 	ctx, c, a := startAPI(t)
 	h := newHelm(ctx, t, c.config)
 	namespace(ctx, t, a, operatorHome)
-	h.run(t, "install", "keepstone-operator", operatorChart, "--namespace", operatorHome)
+	h.run(t, "install", "keepstone-operator", operatorChart, "--namespace", operatorHome, "--set", "rbac.monitoring=true")
+	installMonitoring(ctx, t, a)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	writeKubeconfig(t, kubeconfig, c.config, operatorUser)
 	both := []*operator{startOperator(t, "operator-1", kubeconfig), startOperator(t, "operator-2", kubeconfig)}
@@ -138,6 +139,8 @@ func TestOperator(t *testing.T) {
 	t.Run("objects", func(t *testing.T) { checkMade(ctx, t, a, main) })
 	t.Run("permit", func(t *testing.T) { checkPermit(ctx, t, a) })
 	t.Run("drift", func(t *testing.T) { checkDrift(ctx, t, a) })
+	t.Run("monitoring", func(t *testing.T) { checkMonitoring(ctx, t, a, main) })
+	t.Run("bundle", func(t *testing.T) { checkBundle(ctx, t, a, main, c.config.CAFile) })
 	t.Run("leaders", func(t *testing.T) { checkLeaders(ctx, t, a, both) })
 	t.Run("deletion", func(t *testing.T) { checkDeletion(ctx, t, a, main) })
 	for _, o := range both {
@@ -242,6 +245,126 @@ func checkDrift(ctx context.Context, t *testing.T, a *api) {
 			return (at(o, "spec", "template", "spec", "nodeSelector") == nil) == (value == nil)
 		})
 	}
+}
+
+// monitoringPath is where the kinds of the Prometheus operator are.
+const monitoringPath = "/apis/monitoring.coreos.com/v1/namespaces/default/"
+
+// installMonitoring makes CRDs of the names that the Prometheus operator has, which take everything.
+func installMonitoring(ctx context.Context, t *testing.T, a *api) {
+	t.Helper()
+	for plural, name := range map[string]string{"podmonitors": "PodMonitor", "prometheusrules": "PrometheusRule"} {
+		open := tree{"type": "object", "x-kubernetes-preserve-unknown-fields": true}
+		body := marshal(t, tree{
+			"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+			"metadata": tree{"name": plural + ".monitoring.coreos.com"},
+			"spec": tree{
+				"group": "monitoring.coreos.com", "scope": "Namespaced",
+				"names":    tree{"plural": plural, "singular": strings.ToLower(name), "kind": name, "listKind": name + "List"},
+				"versions": []tree{{"name": "v1", "served": true, "storage": true, "schema": tree{"openAPIV3Schema": open}}},
+			},
+		})
+		if _, err := a.call(ctx, "POST", crdPath, nil, "application/json", body); err != nil {
+			t.Fatal(err)
+		}
+		eventually(ctx, t, "serve "+plural, func() error {
+			_, err := a.call(ctx, "GET", monitoringPath+plural, nil, "", nil)
+			return err
+		})
+	}
+}
+
+// gone waits until there is nothing at a path.
+func gone(ctx context.Context, t *testing.T, a *api, path string) {
+	t.Helper()
+	eventually(ctx, t, path, func() error {
+		o, err := a.object(ctx, path)
+		if err == nil && o != nil {
+			err = errors.New("it is there still")
+		}
+		return err
+	})
+}
+
+// change patches an object.
+func change(ctx context.Context, t *testing.T, a *api, path string, patch tree) {
+	t.Helper()
+	if _, err := a.call(ctx, "PATCH", path, nil, mergePatch, marshal(t, patch)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkMonitoring switches it on and off: what was made has to go, and what somebody else made of the name has to stay.
+func checkMonitoring(ctx context.Context, t *testing.T, a *api, main string) {
+	both := []string{monitoringPath + "podmonitors/main", monitoringPath + "prometheusrules/main"}
+	enabled := func(pods, rules bool) tree {
+		return tree{"spec": tree{"monitoring": tree{
+			"podMonitor": tree{"enabled": pods}, "prometheusRule": tree{"enabled": rules},
+		}}}
+	}
+	change(ctx, t, a, main, enabled(true, true))
+	for _, path := range both {
+		there(ctx, t, a, path, nil)
+	}
+	change(ctx, t, a, main, enabled(false, true))
+	gone(ctx, t, a, both[0])
+	there(ctx, t, a, both[1], nil)
+	change(ctx, t, a, main, enabled(false, false))
+	gone(ctx, t, a, both[1])
+
+	foreign := marshal(t, tree{"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "metadata": tree{"name": "main"}})
+	if _, err := a.call(ctx, "POST", monitoringPath+"podmonitors", nil, "application/json", foreign); err != nil {
+		t.Fatal(err)
+	}
+	before := there(ctx, t, a, both[0], nil)
+	// Something that takes a pass which would have deleted it.
+	change(ctx, t, a, main, enabled(false, true))
+	there(ctx, t, a, both[1], nil)
+	change(ctx, t, a, main, enabled(false, false))
+	gone(ctx, t, a, both[1])
+	there(ctx, t, a, both[0], func(o tree) bool { return at(o, "metadata", "uid") == at(before, "metadata", "uid") })
+}
+
+// checkBundle has the user's own CAs come, change and go.
+func checkBundle(ctx context.Context, t *testing.T, a *api, main, caFile string) {
+	first, err := os.ReadFile(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := core + "configmaps/main-ca"
+	own, _ := at(there(ctx, t, a, trusted, nil), "data", "own.crt").(string)
+	trusts := func(extra string) {
+		t.Helper()
+		there(ctx, t, a, trusted, func(o tree) bool {
+			return at(o, "data", "ca.crt") == own+extra && at(o, "data", "own.crt") == own
+		})
+	}
+	secret := tree{
+		"apiVersion": "v1", "kind": "Secret", "metadata": tree{"name": "more-cas"}, "stringData": tree{"ca.crt": string(first)},
+	}
+	if _, err := a.call(ctx, "POST", core+"secrets", nil, "application/json", marshal(t, secret)); err != nil {
+		t.Fatal(err)
+	}
+	named := func(name any) {
+		t.Helper()
+		cfg := tree{"autoCfg": tree{"caBundleSecret": name}}
+		change(ctx, t, a, main, tree{"spec": tree{"tls": tree{"providerCfg": cfg}}})
+	}
+	nudge := func(value string) {
+		t.Helper()
+		change(ctx, t, a, main, tree{"metadata": tree{"annotations": tree{"test/nudge": value}}})
+	}
+	named("more-cas")
+	trusts(string(first))
+	// What is no certificate would have members refuse the whole file: it is left as it was.
+	change(ctx, t, a, core+"secrets/more-cas", tree{"stringData": tree{"ca.crt": "no certificate"}})
+	nudge("1")
+	second := string(first) + string(first)
+	change(ctx, t, a, core+"secrets/more-cas", tree{"stringData": tree{"ca.crt": second}})
+	nudge("2")
+	trusts(second)
+	named(nil)
+	trusts("")
 }
 
 // checkLeaders wants one to lead, and the other to go on when that one is told to end.

@@ -126,6 +126,10 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
             }
             self.put(kind, &name, &object).await?;
         }
+        for (kind, object) in around::superfluous(&self.look.blueprint, &self.look.objects) {
+            let name = super::write::name(object).name;
+            self.delete(kind, &name, uid(object), Deletion::default()).await?;
+        }
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use keepstone_operator_api::EtcdCluster;
 use keepstone_operator_api::status::Marks as ApiMarks;
 use keepstone_operator_plan::act::{Permit, PermitKind};
 use keepstone_operator_plan::desired::Desired;
-use keepstone_operator_plan::ids::{ClusterId, Nonce, Ordinal, Template, Time};
+use keepstone_operator_plan::ids::{ClusterId, Nonce, Ordinal, Template, Time, Version};
 use keepstone_operator_plan::observed::{Cluster, Echo, Marks, Observed, Seen, Workload};
 use serde_json::Value;
 
@@ -62,6 +62,8 @@ pub struct Look {
     pub blueprint: Blueprint,
     pub objects: Objects,
     pub authority: Authority,
+    /// The versions that members say they are; a pod's is that of its image.
+    pub releases: BTreeMap<Ordinal, Version>,
     /// Whom to call at which place: those whose pods are there.
     pub targets: BTreeMap<Ordinal, Target>,
     /// Orders that can't be carried out whatever becomes of the cluster, and why.
@@ -75,6 +77,8 @@ pub struct Objects {
     all: BTreeMap<(Kind, String), Value>,
     /// Kinds that could not be listed.
     unknown: BTreeSet<Kind>,
+    /// The ConfigMap of CAs as it should be; none where that is not known, or is for an act on certificates to say.
+    trust: Option<Value>,
 }
 
 impl Objects {
@@ -154,7 +158,10 @@ pub async fn look(
     let targets = members::targets(&blueprint, pods.known(), credentials.as_ref());
     let id = cluster_id(&cluster)?;
     let told = members::ask(members, &blueprint, id, pods.known(), &targets).await;
-    let (requests, rejected) = orders::read(&objects, &names.cluster, given.keep, given.now);
+    let (requests, rejected) = {
+        let revisions = orders::Kept { noted: given.keep, newest: told.answers.values().map(|it| it.revision).max() };
+        orders::read(&objects, &names.cluster, &revisions, given.now)
+    };
     let (workload, claims) = (
         objects.seen(Kind::StatefulSet, || workload(&blueprint, &objects)),
         objects.seen(Kind::Claim, || claims::read(&blueprint, &objects)),
@@ -180,7 +187,8 @@ pub async fn look(
         echo: given.echo.clone(),
     };
     let cluster = Arc::new(cluster);
-    Ok(Look { observed, desired, cluster, blueprint, objects, authority, targets, rejected })
+    let releases = told.releases;
+    Ok(Look { observed, desired, cluster, blueprint, objects, authority, releases, targets, rejected })
 }
 
 async fn gather(api: &impl Api, objects: &mut Objects, kind: Kind, namespace: &str, which: Which<'_>, fresh: Fresh) {

@@ -10,7 +10,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use keepstone_operator_plan::act::Alarm;
-use keepstone_operator_plan::ids::{ClusterId, MemberId, Nonce, Revision};
+use keepstone_operator_plan::ids::{MemberId, Nonce, Revision, Version};
+
+pub use crate::members::{Row, Status};
 
 /// A member to call. Equal targets may share a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,31 +51,14 @@ pub enum Failure {
     Refused(String),
 }
 
-/// A member's answer about itself.
+/// A member's answer about itself, and what it tells of its data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    pub cluster_id: ClusterId,
-    pub member_id: MemberId,
-    /// Whom it follows; none while there is nobody.
-    pub leader: Option<MemberId>,
-    pub term: u64,
-    pub applied: u64,
-    pub revision: Revision,
-    pub learner: bool,
-    /// Bytes.
-    pub db_size: u64,
-    /// Bytes.
-    pub db_in_use: u64,
+    pub status: Status,
     /// The nonce of the permit that its data directory used last, where that is one of the operator's.
     pub permit: Option<Nonce>,
-}
-
-/// A row of the member table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    pub id: MemberId,
-    pub peer_urls: Vec<String>,
-    pub learner: bool,
+    /// The version of the program, where it tells.
+    pub release: Option<Version>,
 }
 
 /// A change, made by whichever voter is asked as long as there is a leader. What is the case already is success.

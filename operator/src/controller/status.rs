@@ -153,7 +153,9 @@ fn member(row: &Member, leader: Option<MemberId>, look: &Look, before: &[MemberS
     MemberStatus {
         name: row.ordinal.map_or_else(|| hex(row.id.0), |n| names.pod(n)),
         id,
-        version: answer.map(|answer| answer.version.to_string()),
+        // The operator of before may look after members that don't tell.
+        version: answer
+            .map(|answer| row.ordinal.and_then(|n| look.releases.get(&n)).unwrap_or(&answer.version).to_string()),
         is_healthy,
         is_leader: leader == Some(row.id),
         is_learner: row.learner,

@@ -21,6 +21,9 @@ pub struct Card {
     pub directory: String,
     /// `waiting`, or `member`.
     pub state: String,
+    /// Of the program.
+    #[serde(default)]
+    pub version: Option<String>,
     /// In hex.
     #[serde(default, rename = "memberID")]
     pub member_id: Option<String>,

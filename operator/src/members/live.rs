@@ -9,6 +9,7 @@ use keepstone_operator_plan::ids::MemberId;
 
 use super::{CallError, Dialer, Member, Refusal, card};
 use crate::controller::members::{Answer, Change, Failure, Members, Row, Target};
+use crate::convert::text;
 use crate::objects::permit;
 
 /// A connection that nobody used for so long is closed.
@@ -79,23 +80,14 @@ impl Members for Live {
             return Err(Failure::Silence(why));
         }
         Ok(Answer {
-            cluster_id: status.cluster_id,
-            member_id: status.member_id,
-            leader: status.leader,
-            term: status.term,
-            applied: status.applied,
-            revision: status.revision,
-            learner: status.learner,
-            db_size: status.db_size,
-            db_in_use: status.db_in_use,
+            status,
             permit: card.permit.and_then(|nonce| permit::nonce(&nonce)),
+            release: card.version.and_then(|version| text::version("version", &version).ok()),
         })
     }
 
     async fn table(&self, from: &Target) -> Result<Vec<Row>, Failure> {
-        let rows = self.member(from)?.members().await?;
-        let row = |row: super::Row| Row { id: row.id, peer_urls: row.peer_urls, learner: row.learner };
-        Ok(rows.into_iter().map(row).collect())
+        Ok(self.member(from)?.members().await?)
     }
 
     async fn alarms(&self, from: &Target) -> Result<BTreeSet<(MemberId, Alarm)>, Failure> {

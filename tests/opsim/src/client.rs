@@ -11,7 +11,7 @@ use std::time::Duration;
 use keepstone_operator::controller::api::{Api, ApiError, Deletion, Fresh, Which};
 use keepstone_operator::controller::clock::Clock;
 use keepstone_operator::controller::kind::{Kind, Name};
-use keepstone_operator::controller::members::{Answer, Change, Failure, Members, Row, Target};
+use keepstone_operator::controller::members::{Answer, Change, Failure, Members, Row, Status, Target};
 use keepstone_operator_plan::act::{Act, Alarm};
 use keepstone_operator_plan::ids::{MemberId, Ordinal, Time};
 use keepstone_operator_world::Blind;
@@ -142,7 +142,7 @@ impl Members for Wire {
             seen.answers.get(&n).cloned().ok_or_else(|| ApiError::Silence("nobody there".to_owned()))
         });
         let it = answer.await.map_err(failure)?;
-        Ok(Answer {
+        let status = Status {
             cluster_id: it.cluster_id,
             member_id: it.member_id,
             leader: it.leader,
@@ -150,10 +150,12 @@ impl Members for Wire {
             applied: it.applied,
             revision: it.revision,
             learner: it.learner,
+            version: String::new(),
             db_size: it.db_size,
             db_in_use: it.db_in_use,
-            permit: it.permit,
-        })
+            errors: Vec::new(),
+        };
+        Ok(Answer { status, permit: it.permit, release: None })
     }
 
     async fn table(&self, from: &Target) -> Result<Vec<Row>, Failure> {
@@ -162,6 +164,7 @@ impl Members for Wire {
             let rows = &site.world.servers.clusters[&cluster(site, n)?].rows;
             let row = |row: &keepstone_operator_world::servers::Row| Row {
                 id: MemberId(row.id),
+                name: String::new(),
                 peer_urls: vec![render::names().peer_url("http", Ordinal(row.ordinal))],
                 learner: row.learner,
             };

@@ -4,17 +4,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
 use keepstone_operator_plan::ids::Seconds;
 use keepstone_operator_plan::observed::Surface;
 
 use super::{ActError, Done, Hands};
-use crate::controller::api::{Api, typed};
+use crate::controller::api::Api;
 use crate::controller::kind::Kind;
-use crate::controller::look::at;
+use crate::controller::look::certificates::extra;
 use crate::controller::members::Members;
 use crate::controller::write::wanted;
-use crate::objects::mounts::CA_KEY;
 use crate::objects::{tls_secret, trust};
 use crate::pki::{Authority, LIFE, profile};
 
@@ -40,21 +38,9 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
                 self.write_leaf(&after, surface).await?;
             }
         }
-        let extra = self.extra().await?;
+        let extra = extra(self.api, b).await?;
         let map = trust::build(b, &after.bundle, extra.as_deref(), after.since.unwrap_or(self.now));
         self.put(Kind::ConfigMap, &b.names.trust(), &wanted(&map)).await
-    }
-
-    /// What the user trusts besides.
-    async fn extra(&self) -> Result<Option<String>, ActError> {
-        let b = &self.look.blueprint;
-        let Some(name) = b.certificates().ca_bundle_secret else { return Ok(None) };
-        let Some(object) = self.api.get(Kind::Secret, &at(b, &name)).await? else {
-            return Err(ActError::Gone("the Secret with more CAs"));
-        };
-        let secret: Secret = typed(&object)?;
-        let ca = secret.data.as_ref().and_then(|data| data.get(CA_KEY)).map(|bytes| bytes.0.clone());
-        Ok(ca.and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 
     pub(super) async fn issue(&self, surface: Surface, ca: &str) -> Done {

@@ -11,9 +11,10 @@ use crate::Blueprint;
 use crate::controller::api::{Api, ApiError, typed};
 use crate::controller::kind::Kind;
 use crate::controller::members::Credentials;
+use crate::controller::write::wanted;
 use crate::objects::mounts::CA_KEY;
 use crate::objects::{tls_secret, trust};
-use crate::pki::Authority;
+use crate::pki::{Authority, Bundle};
 
 type Found = (Seen<Certificates>, Authority, Option<Credentials>);
 
@@ -66,6 +67,9 @@ async fn own(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
     if let Some(object) = objects.get(Kind::ConfigMap, &b.names.trust()) {
         let map: ConfigMap = typed(object)?;
         (authority.bundle, authority.since) = trust::read(&map).map_err(unreadable)?;
+        if let (Some(since), Ok(extra)) = (authority.since, extra(api, b).await) {
+            objects.trust = Some(wanted(&trust::build(b, &authority.bundle, extra.as_deref(), since)));
+        }
     }
     let mut credentials = None;
     for surface in Surface::ALL {
@@ -80,10 +84,36 @@ async fn own(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
     Ok((authority.observed(), authority, credentials))
 }
 
+/// What the user trusts besides, in PEM.
+///
+/// # Errors
+/// It is not there, or is none; told in the log. What was trusted before stays until it can be read.
+pub async fn extra(api: &impl Api, b: &Blueprint) -> Result<Option<String>, ApiError> {
+    let Some(name) = b.certificates().ca_bundle_secret else { return Ok(None) };
+    let read = async {
+        let object = api.get(Kind::Secret, &at(b, &name)).await?;
+        let secret: Secret = typed(&object.ok_or_else(|| ApiError::NotFound(name.clone()))?)?;
+        let ca = secret.data.and_then(|mut data| data.remove(CA_KEY)).unwrap_or_default();
+        let none = || ApiError::Refused(format!("there are no certificates under {CA_KEY}"));
+        let pem = String::from_utf8(ca.0).map_err(|_| none())?;
+        // A member would refuse the whole file for one that it can't read.
+        let bundle = Bundle::from_pem(&pem).map_err(|why| ApiError::Refused(why.to_string()))?;
+        if bundle.cas().is_empty() { Err(none()) } else { Ok(pem) }
+    };
+    match read.await {
+        Ok(pem) => Ok(Some(pem)),
+        Err(why) => {
+            tracing::warn!(cluster = b.names.cluster, secret = name, %why, "caBundleSecret can't be used");
+            Err(why)
+        }
+    }
+}
+
 /// They are somebody else's to make: here it only counts whether they are there, and until when.
 async fn given(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
     let mut certificates = Certificates::default();
     let (mut operator, mut server) = (None, None);
+    let mut secrets = Vec::new();
     for surface in Surface::ALL {
         let Some(name) = place(b, surface) else { continue };
         let Some(secret) = fetch(api, b, objects, &name).await? else { continue };
@@ -92,10 +122,17 @@ async fn given(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
             let leaf = Leaf { ca: Arc::from("given"), not_after: facts.not_after, issued: facts.issued };
             certificates.leaves.insert(surface, leaf);
         }
+        secrets.push(secret.clone());
         match surface {
             Surface::Operator => operator = Some(secret),
             Surface::Server => server = Some(secret),
             Surface::Peer | Surface::Client => {}
+        }
+    }
+    if b.spec.tls.provider == TlsProvider::CertManager && !objects.unknown.contains(&Kind::ConfigMap) {
+        let since = certificates.leaves.values().map(|leaf| leaf.issued).max();
+        if let (Some(since), Ok(extra)) = (since, extra(api, b).await) {
+            objects.trust = signers(&secrets).map(|all| wanted(&trust::build(b, &all, extra.as_deref(), since)));
         }
     }
     // What verifies members is what is beside their certificate.
@@ -104,6 +141,14 @@ async fn given(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
         _ => None,
     };
     Ok((certificates, Authority::default(), credentials))
+}
+
+/// The CAs beside all certificates that are in use: members trust whoever has one of these. None while there is none.
+fn signers(secrets: &[Secret]) -> Option<Bundle> {
+    let pem = |secret: &Secret| String::from_utf8(secret.data.as_ref()?.get(CA_KEY)?.0.clone()).ok();
+    let all: Vec<_> = secrets.iter().filter_map(pem).filter_map(|pem| Bundle::from_pem(&pem).ok()).collect();
+    let bundle = Bundle::of(all.iter().flat_map(|one| one.cas().to_vec()).collect());
+    (!bundle.cas().is_empty()).then_some(bundle)
 }
 
 fn place(b: &Blueprint, surface: Surface) -> Option<String> {
@@ -121,4 +166,29 @@ fn place(b: &Blueprint, surface: Surface) -> Option<String> {
 fn shown(own: &Secret, trusted: &Secret) -> Option<Credentials> {
     let part = |secret: &Secret, key: &str| secret.data.as_ref()?.get(key).map(|bytes| bytes.0.clone());
     Some(Credentials { certificate: part(own, "tls.crt")?, key: part(own, "tls.key")?, ca: part(trusted, CA_KEY)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use keepstone_operator_plan::ids::Time;
+
+    use super::*;
+    use crate::pki::{Ca, LIFE, SystemKeys};
+
+    /// While an issuer's CA changes, certificates of both are in use; each Secret has the one that signed what is in it.
+    #[test]
+    fn members_trust_whoever_signed_any_certificate_in_use() {
+        let ca = |name| Ca::create(name, Time(1_800_000_000), LIFE, &mut SystemKeys).expect("a CA").certificate;
+        let (old, new) = (ca("old"), ca("new"));
+        let secret = |pem: String| Secret {
+            data: Some([(CA_KEY.to_owned(), ByteString(pem.into_bytes()))].into()),
+            ..Secret::default()
+        };
+        let both = [secret(old.to_pem()), secret(new.to_pem()), secret(old.to_pem()), secret("nothing".to_owned())];
+        let found = signers(&both).expect("two");
+        assert_eq!(found.cas().len(), 2);
+        assert!(found.has(&old.id) && found.has(&new.id));
+        assert_eq!(signers(&[secret(String::new()), Secret::default()]), None);
+    }
 }

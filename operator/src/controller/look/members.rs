@@ -15,6 +15,8 @@ use crate::names::METRICS_PORT;
 /// What all of them said together.
 pub struct Told {
     pub answers: BTreeMap<Ordinal, Status>,
+    /// What they say they are, for people.
+    pub releases: BTreeMap<Ordinal, Version>,
     pub table: Seen<Vec<Member>>,
     pub alarms: Seen<BTreeSet<(MemberId, Alarm)>>,
 }
@@ -46,18 +48,19 @@ pub async fn ask(
     targets: &BTreeMap<Ordinal, Target>,
 ) -> Told {
     let asked = targets.iter().map(|(n, target)| async move { (*n, members.status(target).await) });
-    let mut answers = BTreeMap::new();
+    let (mut answers, mut releases) = (BTreeMap::new(), BTreeMap::new());
     for (n, answer) in join_all(asked).await {
         match answer {
             Ok(answer) => {
                 let version = pods.and_then(|pods| pods.get(&n)).map(|pod| pod.template.version);
-                answers.insert(n, status(answer, version));
+                answers.insert(n, status(&answer, version));
+                releases.extend(answer.release.map(|release| (n, release)));
             }
             Err(why) => tracing::debug!(member = %b.names.pod(n), %why, "a member did not answer"),
         }
     }
     let order = voters(&answers, ours);
-    let mut told = Told { answers, table: Seen::Unknown, alarms: Seen::Unknown };
+    let mut told = Told { answers, releases, table: Seen::Unknown, alarms: Seen::Unknown };
     for n in order {
         let Ok(rows) = members.table(&targets[&n]).await else { continue };
         told.table = Seen::Known(rows.into_iter().map(|row| member(b, row)).collect());
@@ -77,19 +80,20 @@ pub fn voters(answers: &BTreeMap<Ordinal, Status>, ours: Option<ClusterId>) -> V
     voters.into_iter().map(|(n, _)| *n).collect()
 }
 
-fn status(answer: Answer, version: Option<Version>) -> Status {
+fn status(answer: &Answer, version: Option<Version>) -> Status {
+    let it = &answer.status;
     Status {
-        cluster_id: answer.cluster_id,
-        member_id: answer.member_id,
-        leader: answer.leader,
-        term: answer.term,
-        applied: answer.applied,
-        revision: answer.revision,
-        learner: answer.learner,
-        // A member tells the version of etcd's API; its own is that of its pod.
+        cluster_id: it.cluster_id,
+        member_id: it.member_id,
+        leader: it.leader,
+        term: it.term,
+        applied: it.applied,
+        revision: it.revision,
+        learner: it.learner,
+        // That of its image, which pods are compared and made by: a tag need not be called like the program in it.
         version: version.unwrap_or(Version { major: 0, minor: 0, patch: 0 }),
-        db_size: answer.db_size,
-        db_in_use: answer.db_in_use,
+        db_size: it.db_size,
+        db_in_use: it.db_in_use,
         permit: answer.permit,
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Objects, at};
 use crate::Blueprint;
-use crate::controller::api::Api;
+use crate::controller::api::{Api, uid};
 use crate::controller::kind::Kind;
 use crate::controller::write::{self, current, wanted};
 use crate::objects::client_service::Door;
@@ -36,7 +36,27 @@ pub fn drifted(b: &Blueprint, objects: &Objects) -> Vec<(Kind, Value)> {
         let live = objects.get(*kind, &write::name(object).name);
         live.is_none_or(|live| !current(object, live))
     };
-    all(b, door(b, objects)).into_iter().filter(stale).collect()
+    let trust = objects.trust.clone().map(|object| (Kind::ConfigMap, object));
+    all(b, door(b, objects)).into_iter().chain(trust).filter(stale).collect()
+}
+
+/// Kinds that the spec may ask for no longer.
+const SWITCHED: [Kind; 2] = [Kind::PodMonitor, Kind::PrometheusRule];
+
+/// Those that were made for this cluster, and that nobody asks for any more.
+#[must_use]
+pub fn superfluous<'a>(b: &Blueprint, objects: &'a Objects) -> Vec<(Kind, &'a Value)> {
+    let wanted = all(b, Door::Shut);
+    let asked = |kind| wanted.iter().any(|(k, _)| *k == kind);
+    let ours = |object: &Value| {
+        let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+        owners.into_iter().flatten().any(|owner| owner["uid"] == uid(&objects.cluster))
+    };
+    let there = SWITCHED.into_iter().filter(|kind| !asked(*kind)).filter_map(|kind| {
+        let object = objects.get(kind, &b.names.main())?;
+        ours(object).then_some((kind, object))
+    });
+    there.collect()
 }
 
 /// As the client Service has it now.
@@ -47,15 +67,20 @@ pub fn door(b: &Blueprint, objects: &Objects) -> Door {
     if selects.is_some_and(|labels| !labels.is_empty()) { Door::Open } else { Door::Shut }
 }
 
-/// Kinds that are there only where somebody installed them: asked for only where they are wanted.
+/// Kinds that are there only where somebody installed them. What is not wanted is looked for too, as it may have been; where
+/// the operator has no right to see it, it made none.
 pub async fn extras(api: &impl Api, b: &Blueprint, objects: &mut Objects, kind: Kind) {
-    for (_, object) in all(b, Door::Shut).into_iter().filter(|(k, _)| *k == kind) {
-        let name = at(b, &write::name(&object).name);
+    let wanted = all(b, Door::Shut).into_iter().filter(|(k, _)| *k == kind);
+    let wanted: Vec<_> = wanted.map(|(_, object)| write::name(&object).name).collect();
+    let once = (wanted.is_empty() && SWITCHED.contains(&kind)).then(|| b.names.main());
+    for name in wanted.iter().chain(&once) {
+        let name = at(b, name);
         match api.get(kind, &name).await {
             Ok(Some(live)) => {
                 objects.all.insert((kind, name.name), live);
             }
             Ok(None) => {}
+            Err(why) if once.is_some() => tracing::debug!(%kind, %name, %why, "what is not wanted could not be read"),
             Err(why) => tracing::warn!(%kind, %name, %why, "an object could not be read"),
         }
     }
@@ -75,5 +100,6 @@ pub fn judge(b: &Blueprint, objects: &Objects) -> Maybe<Seen> {
         let whole = number <= 9 && current(&wanted(&crate::objects::disruption_budget::build(b, number)), budget);
         if whole { number } else { u32::MAX }
     });
-    Maybe::Known(Seen { current: drifted(b, objects).is_empty(), open: door(b, objects) == Door::Open, min_available })
+    let current = drifted(b, objects).is_empty() && superfluous(b, objects).is_empty();
+    Maybe::Known(Seen { current, open: door(b, objects) == Door::Open, min_available })
 }

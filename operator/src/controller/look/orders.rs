@@ -2,8 +2,9 @@
 
 use keepstone_operator_api::backup::BackupPhase;
 use keepstone_operator_api::operation::OperationPhase;
+use keepstone_operator_api::policy::Keep;
 use keepstone_operator_api::{BEFORE_ANNOTATION, EtcdBackup, EtcdOperation, KEEP_ANNOTATION, SCHEDULED_ANNOTATION};
-use keepstone_operator_plan::ids::{Time, Version};
+use keepstone_operator_plan::ids::{Revision, Time, Version};
 use keepstone_operator_plan::observed::{Backup, Phase, Request, Seen};
 
 use super::Objects;
@@ -20,9 +21,27 @@ pub struct Rejection {
     pub why: Rejected,
 }
 
+/// What is known of revisions: of those before, and of now.
+pub struct Kept<'a> {
+    pub noted: &'a Revisions,
+    /// None while nobody answers.
+    pub newest: Option<Revision>,
+}
+
+impl Kept<'_> {
+    /// Up to where to compact so that this is kept; none while that can't be known.
+    fn revision(&self, keep: &Keep, now: Time) -> Option<Revision> {
+        if let Some(kept) = keep.revisions {
+            // There is no revision 0 to forget: the first compaction is that of the first revision.
+            return self.newest.map(|newest| Revision(newest.0.saturating_sub(kept).max(1)));
+        }
+        self.noted.before(keep.duration.as_ref()?.duration()?, now)
+    }
+}
+
 /// Those that can be read, oldest first, and those that can't be carried out.
 #[must_use]
-pub fn read(objects: &Objects, cluster: &str, kept: &Revisions, now: Time) -> (Seen<Vec<Request>>, Vec<Rejection>) {
+pub fn read(objects: &Objects, cluster: &str, kept: &Kept<'_>, now: Time) -> (Seen<Vec<Request>>, Vec<Rejection>) {
     let mut rejected = Vec::new();
     let seen = objects.seen(Kind::Operation, || {
         let mut requests = Vec::new();
@@ -31,9 +50,7 @@ pub fn read(objects: &Objects, cluster: &str, kept: &Revisions, now: Time) -> (S
             if order.spec.cluster_ref.name != cluster || order.metadata.deletion_timestamp.is_some() {
                 continue;
             }
-            let revision =
-                |keep: &keepstone_operator_api::policy::Keep| kept.before(keep.duration.as_ref()?.duration()?, now);
-            match order::read(&order.spec, revision) {
+            match order::read(&order.spec, |keep| kept.revision(keep, now)) {
                 Ok(verb) => requests.push(request(&order, verb)),
                 Err(Rejected::RevisionUnknown) => {}
                 Err(why) if !phase(&order).finished() => rejected.push(Rejection { order, why }),
@@ -105,4 +122,22 @@ pub fn backups(objects: &Objects) -> Result<Vec<Backup>, ApiError> {
 fn before(text: &str) -> Option<(Version, i64)> {
     let (version, generation) = text.split_once('/')?;
     Some((text::version(BEFORE_ANNOTATION, version).ok()?, generation.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Such an order used to wait for ever.
+    #[test]
+    fn so_many_revisions_are_kept_of_what_there_is_now() {
+        let noted = Revisions::default();
+        let of = |newest, revisions| {
+            let keep = Keep { revisions: Some(revisions), duration: None };
+            Kept { noted: &noted, newest }.revision(&keep, Time(1))
+        };
+        assert_eq!(of(Some(Revision(1000)), 100), Some(Revision(900)));
+        assert_eq!(of(Some(Revision(50)), 100), Some(Revision(1)));
+        assert_eq!(of(None, 100), None);
+    }
 }

@@ -16,6 +16,7 @@ use super::answers::{error, get_only, json, text as text_answer};
 use crate::cluster::permit::hex;
 use crate::cluster::reception::FrontDesk;
 use crate::cluster::repair;
+use crate::version;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,6 +26,8 @@ struct Card {
     directory: String,
     /// "waiting" as long as there is no cluster, then "member".
     state: &'static str,
+    /// Of this program; `/version` has etcd's, as which it behaves.
+    version: &'static str,
     /// In hexadecimal.
     #[serde(rename = "memberID", skip_serializing_if = "Option::is_none")]
     member_id: Option<String>,
@@ -49,6 +52,7 @@ fn card(name: String, desk: &FrontDesk) -> Card {
         name,
         directory: hex(&passport.incarnation),
         state: if passport.settled { "member" } else { "waiting" },
+        version: version::KEEPSTONE,
         member_id: passport.identity.map(|identity| format!("{:x}", identity.member_id.0)),
         cluster_id: passport.identity.map(|identity| format!("{:x}", identity.cluster_id)),
         permit: text(&passport.permit),
