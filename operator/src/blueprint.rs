@@ -21,6 +21,8 @@ pub struct Settings {
     pub image: String,
     /// The DNS domain of the Kubernetes cluster.
     pub domain: String,
+    /// The operator's own image with its tag: agents run in it.
+    pub agent: String,
     /// Where the operator itself runs: it is let in where else only members are.
     pub operator: OperatorPods,
 }
@@ -154,7 +156,9 @@ impl Blueprint {
         }
     }
 
-    fn owner(&self) -> OwnerReference {
+    /// The `EtcdCluster`, as what belongs to it names it.
+    #[must_use]
+    pub fn owner(&self) -> OwnerReference {
         OwnerReference {
             api_version: EtcdCluster::api_version(&()).into_owned(),
             kind: EtcdCluster::kind(&()).into_owned(),

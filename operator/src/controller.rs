@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod api;
+pub mod backups;
 pub mod clock;
 pub mod event;
 pub mod fenced;

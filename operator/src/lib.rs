@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod blueprint;
 pub mod controller;
 pub mod convert;

@@ -1,9 +1,11 @@
 //! Arguments become a command, and the command is carried out. Nothing else happens here.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use keepstone_operator::backup;
 use keepstone_operator::manager::{self, Options};
 use keepstone_operator::plugin;
 use tracing_subscriber::EnvFilter;
@@ -21,6 +23,15 @@ enum Command {
     Manager(ManagerArguments),
     /// What `kubectl keepstone` does, which is this program under the name `kubectl-keepstone`.
     Kubectl(plugin::Arguments),
+    /// Carries out one task beside a volume or a store, as its Job says in KEEPSTONE_TASK.
+    Agent(AgentArguments),
+}
+
+#[derive(clap::Args)]
+struct AgentArguments {
+    /// Where it is told what came of it.
+    #[arg(long, default_value = "/dev/termination-log")]
+    report: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -34,6 +45,9 @@ struct ManagerArguments {
     /// The members' image without its tag.
     #[arg(long)]
     image_registry: String,
+    /// The operator's own image, for backups and restores.
+    #[arg(long, env = "OPERATOR_IMAGE", default_value = "keepstone/keepstone-operator")]
+    agent_image: String,
     /// The DNS domain of the Kubernetes cluster.
     #[arg(long, default_value = "cluster.local")]
     cluster_domain: String,
@@ -73,6 +87,7 @@ fn main() -> ExitCode {
     let well = runtime.block_on(async {
         match command {
             Command::Manager(arguments) => manage(arguments).await.map(|()| true),
+            Command::Agent(arguments) => backup::run(&arguments.report, manager::terminated()).await.map(|()| true),
             Command::Kubectl(arguments) => plugin::run(arguments).await,
         }
     });
@@ -94,6 +109,7 @@ async fn manage(arguments: ManagerArguments) -> anyhow::Result<()> {
         listen: arguments.listen,
         lease: arguments.lease_name,
         image: arguments.image_registry,
+        agent: arguments.agent_image,
         domain: arguments.cluster_domain,
         namespaces: arguments.watch_namespaces,
         pod: arguments.pod_name,

@@ -40,6 +40,8 @@ pub struct Options {
     pub listen: std::net::SocketAddr,
     pub lease: String,
     pub image: String,
+    /// The operator's own image.
+    pub agent: String,
     pub domain: String,
     /// All where empty.
     pub namespaces: Vec<String>,
@@ -115,6 +117,7 @@ fn controller(
         settings: Settings {
             image: options.image.clone(),
             domain: options.domain.clone(),
+            agent: options.agent.clone(),
             operator: OperatorPods { namespace: options.namespace.clone(), labels },
         },
         sources: Sources { keys: Mutex::new(Box::new(SystemKeys)), nonce: Mutex::new(Box::new(random)) },
@@ -131,7 +134,8 @@ fn random() -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-async fn terminated() {
+/// Until the process is told to end.
+pub async fn terminated() {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut int) = (
         signal(SignalKind::terminate()).expect("signals can be waited for"),

@@ -7,6 +7,7 @@ mod connect;
 mod failure;
 mod live;
 mod member;
+mod snapshot;
 
 pub use answers::{Hash, Row, Status};
 pub use card::{Card, card};
@@ -14,3 +15,4 @@ pub use connect::{BadCredentials, Dialer};
 pub use failure::{CallError, Refusal};
 pub use live::Live;
 pub use member::Member;
+pub use snapshot::{Snapshot, SnapshotError};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use keepstone_operator_api::CLUSTER_LABEL;
-use keepstone_operator_plan::ids::Ordinal;
+use keepstone_operator_plan::ids::{Nonce, Ordinal};
 use keepstone_operator_plan::observed::Surface;
 
 /// Of the members, for clients.
@@ -62,6 +62,24 @@ impl Names {
     #[must_use]
     pub fn fence(&self) -> String {
         format!("{}-fence", self.cluster)
+    }
+
+    /// The Job that copies the data of a place away, for the operation of that number.
+    #[must_use]
+    pub fn save_job(&self, seq: u64, ordinal: Ordinal) -> String {
+        format!("{}-save-{seq}-{ordinal}", self.cluster)
+    }
+
+    /// The claim for that copy.
+    #[must_use]
+    pub fn saved(&self, seq: u64, ordinal: Ordinal) -> String {
+        format!("saved-{}-{seq}-{ordinal}", self.cluster)
+    }
+
+    /// The Job that puts a backup onto the seed's volume. The name has room for half of the nonce; all of it is on the Job.
+    #[must_use]
+    pub fn fill_job(&self, nonce: Nonce) -> String {
+        format!("{}-fill-{:08x}", self.cluster, nonce.0 & u64::from(u32::MAX))
     }
 
     /// The ConfigMap with the CAs that members trust clients by, and clients members.
@@ -224,7 +242,14 @@ mod tests {
     #[test]
     fn the_longest_name_leaves_room_for_what_is_put_behind_it() {
         let long = Names { cluster: "a".repeat(48), ..names() };
-        let service = [long.peers(), long.client(), long.pod(Ordinal(8)), long.leaf(Surface::Operator)];
+        let service = [
+            long.peers(),
+            long.client(),
+            long.pod(Ordinal(8)),
+            long.leaf(Surface::Operator),
+            long.save_job(999_999, Ordinal(8)),
+            long.fill_job(Nonce(u64::MAX)),
+        ];
         // A pod's label has the StatefulSet's name and a hash of ten characters.
         assert!(service.iter().all(|name| name.len() <= 63) && long.main().len() + 11 <= 63);
     }

@@ -1,11 +1,11 @@
-//! Calls to a real member: `KEEPSTONE_BIN`, or the program that was built beside this test.
+//! Calls to a real member.
+
+mod server;
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use keepstone_operator::controller::members::{Change, Credentials, Failure, Members as _, Target};
 use keepstone_operator::members::{CallError, Dialer, Live, Member, Refusal, card};
@@ -14,75 +14,7 @@ use keepstone_operator::pki::{Ca, LIFE, Leaf, SystemKeys, issue};
 use keepstone_operator_plan::act::Alarm;
 use keepstone_operator_plan::ids::{MemberId, Revision, Seconds, Time};
 
-/// A debug build on a busy machine stays below.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("KEEPSTONE_BIN") {
-        return path.into();
-    }
-    let this = std::env::current_exe().expect("a path");
-    let mut found = this.ancestors().skip(1).take(2).map(|dir| dir.join("keepstone")).filter(|path| path.is_file());
-    found.next().expect("no keepstone program: run `cargo build -p keepstone`, or name one in KEEPSTONE_BIN")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a free port").port()
-}
-
-/// A member that is killed when this is dropped.
-struct Server {
-    child: Child,
-    dir: tempfile::TempDir,
-    client: String,
-    peer: String,
-    metrics: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start(dir: tempfile::TempDir, scheme: &str, args: &[String]) -> Self {
-        let url = |scheme: &str| format!("{scheme}://127.0.0.1:{}", free_port());
-        let (client, peer, metrics) = (url(scheme), url(scheme), url("http"));
-        let log = fs::File::create(dir.path().join("log")).expect("a log");
-        let child = Command::new(binary())
-            .args(["--name=m", &format!("--initial-cluster=m={peer}")])
-            .arg(format!("--data-dir={}", dir.path().join("data").display()))
-            .args([format!("--listen-client-urls={client}"), format!("--advertise-client-urls={client}")])
-            .args([format!("--listen-peer-urls={peer}"), format!("--initial-advertise-peer-urls={peer}")])
-            .arg(format!("--listen-metrics-urls={metrics}"))
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn()
-            .expect("the member starts");
-        Self { child, dir, client, peer, metrics }
-    }
-
-    /// Waits until it leads.
-    async fn ready(&mut self, dialer: &Dialer) -> Member {
-        let mut member = Member::new(&self.client, dialer).expect("a URL");
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match member.status().await {
-                Ok(status) if status.leader.is_some() => return member,
-                said => {
-                    let ended = self.child.try_wait().expect("a child");
-                    let log = || fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-                    assert!(ended.is_none() && Instant::now() < until, "{said:?}\n{}", log());
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
+use server::{Server, free_port};
 
 #[tokio::test]
 async fn a_member_is_asked_and_changed() {

@@ -27,7 +27,12 @@ fn blueprint() -> Blueprint {
         "metadata": {"name": "demo", "namespace": "default", "uid": "u"}, "spec": {"version": "v0.1.0"},
     });
     let operator = OperatorPods { namespace: "keepstone-system".to_owned(), labels: Vec::new() };
-    let settings = Settings { image: "keepstone".to_owned(), domain: "cluster.local".to_owned(), operator };
+    let settings = Settings {
+        image: "keepstone".to_owned(),
+        domain: "cluster.local".to_owned(),
+        agent: "agent".to_owned(),
+        operator,
+    };
     Blueprint::read(&serde_json::from_value(cluster).expect("a cluster"), &settings).expect("it can be read")
 }
 

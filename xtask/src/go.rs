@@ -111,6 +111,22 @@ pub fn e2e(job: &Job) -> Result<()> {
     run::to_end(command.args(["vet", "./..."]), job.deadline)
 }
 
+/// Backups into a real S3 server, which is built as a tool of the module.
+pub fn s3(job: &Job) -> Result<()> {
+    let dir = job.place.root.join("tests/e2e/s3");
+    let server = job.place.s3_tools().join("versitygw");
+    let mut build = Command::new("go");
+    build.current_dir(&dir).args(["build", "-o"]).arg(&server).arg("github.com/versity/versitygw/cmd/versitygw");
+    run::to_end(&mut build, job.deadline)?;
+    let mut command = Command::new("go");
+    command.current_dir(dir);
+    command.env("KEEPSTONE_BIN", job.place.dev("keepstone"));
+    command.env("KEEPSTONE_OPERATOR_BIN", job.place.dev("keepstone-operator"));
+    command.env("VERSITYGW_BIN", server);
+    command.env("ETCDUTL_BIN", job.place.etcd_tools().join("etcdutl"));
+    run::to_end(command.args(["test", "-count=1", "-v", "./..."]), job.deadline)
+}
+
 /// A real kube-apiserver on a member that is killed under load. See tests/kube.
 pub fn kube(job: &Job) -> Result<()> {
     let dir = job.place.root.join("tests/kube");

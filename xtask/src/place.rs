@@ -55,6 +55,11 @@ impl Place {
         self.target.join("kube-tools")
     }
 
+    /// An S3 server.
+    pub fn s3_tools(&self) -> PathBuf {
+        self.target.join("s3-tools")
+    }
+
     /// Programs that are installed for the tests.
     pub fn tools(&self) -> PathBuf {
         self.target.join("tools")

@@ -55,6 +55,7 @@ const PARTS: &[Part] = &[
     part("power-loss", "unsynced writes lost or torn", 4, &[Need::Dev], cluster::power_loss),
     part("faults", "full, failing and foreign disks", 4, &[Need::Dev], cluster::faults),
     part("cluster-faults", "clusters killed, paused, cut apart", 8, &[Need::Dev], cluster::groups),
+    part("s3", "backups in a bucket, and clusters made of them", 8, &[Need::Dev, Need::Tools], go::s3),
     part("kube", "a kube-apiserver on a member that is killed; charts in it", 20, &[Need::Dev], go::kube),
     part("e2e-parts", "the judge and the tools of the end-to-end tests", 10, &[Need::Dev], go::e2e),
     Part {

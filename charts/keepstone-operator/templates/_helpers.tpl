@@ -50,9 +50,10 @@ operator run a command in a pod, read a log, or change a role.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch, delete]
+# Claims are made for what is saved before a majority is given up or data replaced.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, list, watch, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services, serviceaccounts, configmaps]
   verbs: [get, list, watch, create, patch, delete]
@@ -66,10 +67,10 @@ operator run a command in a pod, read a log, or change a role.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch]
-# Work beside a volume: backups to one, restores, a survivor's data.
+# Work beside a volume or a store: backups, restores, what is saved before it is given up.
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, create, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -155,11 +155,13 @@ pub enum Alarm {
 pub struct Restore {
     /// The backup.
     pub from: BackupSource,
-    /// How many revisions are skipped, so that none that a client may have seen comes again.
+    /// How many revisions are skipped, so that none that a client may have seen comes again: a billion at least, as for every
+    /// new cluster ID.
     #[serde(default = "a_billion")]
     #[schemars(range(min = 0))]
     pub bump_revision: i64,
-    /// Whether watchers from before are told that their revision is compacted, so that they list anew.
+    /// Watchers from before are told that their revision is compacted, so that they list anew. Under a new cluster ID it is
+    /// always so.
     #[serde(default = "yes")]
     pub mark_compacted: bool,
 }

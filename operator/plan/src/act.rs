@@ -24,7 +24,7 @@ pub struct Permit {
 pub enum PermitKind {
     /// In an empty directory.
     Found,
-    /// In an empty directory, from a backup.
+    /// In a directory that was made of a backup.
     FoundFrom(Arc<str>),
     /// From what the directory holds, with a new cluster ID and nobody else in it.
     ForceNew,
@@ -75,6 +75,8 @@ pub enum Act {
     RevokePermit {
         nonce: Nonce,
     },
+    /// Has the backup that a permit is for put onto the volume that it names, whose server is fenced; named after the nonce.
+    Fill(Permit),
     /// Which servers may not start.
     SetFence(BTreeSet<Ordinal>),
     /// `force` doesn't wait for a kubelet that is gone. It is used only on pods whose member is out of the table.

@@ -11,7 +11,10 @@ use crate::view::View;
 pub(crate) fn step(v: &View) -> Next {
     let (Some(policy), Some(backups)) = (&v.d.backup, v.o.backups.known()) else { return Next::Pass };
     let busy = backups.iter().any(|b| !b.phase.finished());
-    if let Some(at) = due(policy.schedule.latest, last(v, backups), v.o.cluster.created)
+    let created = v.o.cluster.created;
+    let done = last(v, backups);
+    let first = (policy.immediate && done.is_none() && v.o.cluster.cluster_id.is_some()).then_some(created);
+    if let Some(at) = due(policy.schedule.latest, done, created).or(first)
         && !busy
         && let Some(from) = source(v)
     {
@@ -34,16 +37,21 @@ pub(crate) fn last(v: &View, backups: &[Backup]) -> Option<Time> {
 }
 
 /// A follower that is well, the highest; the leader only where there is no other.
-fn source(v: &View) -> Option<Ordinal> {
+pub(crate) fn source(v: &View) -> Option<Ordinal> {
     let voters = v.well_voters(None);
     voters.iter().filter_map(|m| m.ordinal).max_by_key(|n| (!v.leads(*n), *n))
 }
 
-/// Failed ones don't count, and the newest that is whole never goes.
+/// Those that somebody took by hand are his. Failed ones don't count, and go when there are as many of them; the newest
+/// that is whole never goes.
 fn retain(v: &View, backups: &[Backup], keep: usize) -> Next {
-    let mut whole: Vec<_> = backups.iter().filter(|b| b.phase == Phase::Succeeded && !b.keep).collect();
-    whole.sort_by_key(|b| std::cmp::Reverse((b.completed, b.created)));
-    match whole.get(keep..).and_then(<[_]>::last) {
+    let ours = |b: &&Backup| (b.scheduled.is_some() || b.before.is_some()) && !b.keep;
+    let beyond = |phase| {
+        let mut all: Vec<_> = backups.iter().filter(ours).filter(|b| b.phase == phase).collect();
+        all.sort_by_key(|b| std::cmp::Reverse((b.completed, b.created)));
+        all.get(keep..).and_then(<[_]>::last).copied()
+    };
+    match beyond(Phase::Succeeded).or_else(|| beyond(Phase::Failed)) {
         Some(oldest) => {
             let act = Act::DeleteBackup { uid: oldest.uid.clone() };
             if v.failed(&act) { Next::Pass } else { Next::Act(act) }

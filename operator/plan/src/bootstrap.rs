@@ -7,8 +7,9 @@
 
 use crate::act::{Act, Outcome, Permit, PermitKind};
 use crate::condition::Reason;
-use crate::ids::{ClusterId, Ordinal};
+use crate::ids::{ClusterId, Ordinal, Seconds};
 use crate::next::Next;
+use crate::observed::Phase;
 use crate::operation::{Bootstrap, Intent, Operation};
 use crate::verbs;
 use crate::view::{View, quorum};
@@ -44,8 +45,13 @@ fn begin(v: &View) -> Next {
     }
     crate::certs::before_founding(v).or(|| {
         let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: v.d.source.clone() };
-        v.record(Intent::Bootstrap(first), v.d.deadlines.bootstrap)
+        let span = span(v, &first);
+        v.record(Intent::Bootstrap(first), span)
     })
+}
+
+fn span(v: &View, b: &Bootstrap) -> Seconds {
+    if b.source.is_some() { v.d.deadlines.restore } else { v.d.deadlines.bootstrap }
 }
 
 /// The status was lost, but a majority of members is here, in volumes of ours, and tells its ID.
@@ -59,7 +65,7 @@ fn lost_latch(v: &View) -> Option<ClusterId> {
 }
 
 fn found(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
-    clear_spoiled(v, b).or(|| make_seed(v)).or(|| match &b.permit {
+    clear_spoiled(v, b).or(|| fence_seed(v, b)).or(|| make_seed(v)).or(|| match &b.permit {
         Some(permit) => await_founding(v, operation, b, permit),
         None => name_seed(v, operation, b),
     })
@@ -80,6 +86,16 @@ fn clear_spoiled(v: &View, b: &Bootstrap) -> Next {
     }
     v.end(Ordinal::SEED, true)
         .or(|| Next::wait(Reason::Bootstrapping, "the volume of the attempt before is being deleted"))
+}
+
+/// A backup is put into a directory that no server has opened. So the fence comes before the pod.
+fn fence_seed(v: &View, b: &Bootstrap) -> Next {
+    match v.o.fenced.known() {
+        _ if b.source.is_none() => Next::Pass,
+        None => Next::wait(Reason::MembersUnreachable, "which places are fenced can't be read"),
+        Some(fenced) if fenced.contains(&Ordinal::SEED) => Next::Pass,
+        Some(_) => Next::Act(Act::SetFence([Ordinal::SEED].into())),
+    }
 }
 
 fn make_seed(v: &View) -> Next {
@@ -114,7 +130,8 @@ fn name_seed(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
         nonce: v.o.nonce,
     };
     let named = Bootstrap { permit: Some(permit), spoiled: None, ..b.clone() };
-    v.turn(operation, Intent::Bootstrap(named), v.d.deadlines.bootstrap)
+    let span = span(v, &named);
+    v.turn(operation, Intent::Bootstrap(named), span)
 }
 
 fn await_founding(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permit) -> Next {
@@ -137,28 +154,45 @@ fn await_founding(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permi
     let same =
         !foreign && v.pods.get(&Ordinal::SEED).is_some_and(|p| Some(&p.uid) == permit.pod.as_ref()) && claim.is_some();
     if v.overdue(operation) || !same {
-        return try_again(v, operation, b, permit);
+        return try_again(v, operation, b, permit, v.overdue(operation));
     }
-    match held {
+    fill(v, operation, b, permit).or(|| match held {
         None => Next::Act(Act::GrantPermit(permit.clone())),
         Some(other) if other != permit => Next::Act(Act::RevokePermit { nonce: other.nonce }),
         Some(_) => Next::wait(Reason::Bootstrapping, "the first member is founding the cluster"),
+    })
+}
+
+/// The permit is given when the backup is on the volume; it opens the fence for the one it names.
+fn fill(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permit) -> Next {
+    if !matches!(permit.kind, PermitKind::FoundFrom(_)) {
+        return Next::Pass;
+    }
+    match v.o.filled.known() {
+        None => Next::wait(Reason::MembersUnreachable, "whether the backup is in place can't be read"),
+        Some(None) => Next::Act(Act::Fill(permit.clone())),
+        Some(Some(Phase::Pending | Phase::Running)) => {
+            Next::wait(Reason::Restoring, "the backup is being put onto the first member's volume")
+        }
+        Some(Some(Phase::Failed)) => try_again(v, operation, b, permit, true),
+        Some(Some(Phase::Succeeded)) => Next::Pass,
     }
 }
 
-fn try_again(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permit) -> Next {
+fn try_again(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permit, failed: bool) -> Next {
     let edited = v.o.cluster.generation != operation.generation;
-    if b.attempt >= ATTEMPTS && v.overdue(operation) && !edited {
+    if b.attempt >= ATTEMPTS && failed && !edited {
         return Next::wait(
             Reason::BootstrapFailed,
             "the first member did not found a cluster; change the spec to retry",
         );
     }
     // A pod that was moved before it founded is nobody's failure.
-    let attempt = if edited { 1 } else { b.attempt + u32::from(v.overdue(operation)) };
+    let attempt = if edited { 1 } else { b.attempt + u32::from(failed) };
     let spoiled = v.claims.get(&Ordinal::SEED).map_or(permit.claim.clone(), |c| c.uid.clone());
     let next = Bootstrap { attempt, permit: None, spoiled: Some(spoiled), source: b.source.clone() };
-    v.turn(operation, Intent::Bootstrap(next), v.d.deadlines.bootstrap)
+    let span = span(v, &next);
+    v.turn(operation, Intent::Bootstrap(next), span)
 }
 
 fn waiting(v: &View, operation: &Operation) -> Reason {
@@ -168,9 +202,12 @@ fn waiting(v: &View, operation: &Operation) -> Reason {
 /// The ID is latched: now the permit goes, and only then clients come. In between the seed has to be seen once more: as
 /// long as there is a permit, a disk that is wiped founds a second time.
 pub(crate) fn resume(v: &View, operation: &Operation) -> Next {
-    if let Some(next) = crate::upkeep::revoke(v) {
-        return next;
-    }
+    // A restart that found the fence and no permit would wait for nobody.
+    let rest = crate::upkeep::revoke(v).unwrap_or(Next::Pass).or(|| crate::upkeep::unfence(v));
+    rest.or(|| let_in(v, operation))
+}
+
+fn let_in(v: &View, operation: &Operation) -> Next {
     let Some(objects) = v.o.objects.known() else {
         return Next::wait(Reason::MembersUnreachable, "whether clients are let in can't be read");
     };

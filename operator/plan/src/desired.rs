@@ -113,6 +113,8 @@ pub struct BackupPolicy {
     pub schedule: Schedule,
     /// How many complete ones are kept, at least 1.
     pub keep: u32,
+    /// Whether the first is taken without waiting for its time.
+    pub immediate: bool,
 }
 
 /// How long the operator waits for others before it says so, and changes course.
@@ -125,6 +127,8 @@ pub struct Deadlines {
     pub restart: Seconds,
     /// For a leader to hand over.
     pub hand_over: Seconds,
+    /// For a founding from a backup, however large: longer than the Job that fetches it may take.
+    pub restore: Seconds,
     /// For everything else.
     pub other: Seconds,
 }
@@ -136,6 +140,7 @@ impl Default for Deadlines {
             learner: Seconds(600),
             restart: Seconds(600),
             hand_over: Seconds(30),
+            restore: Seconds(7 * 3600),
             other: Seconds(1800),
         }
     }

@@ -109,7 +109,8 @@ fn available(v: &View, wait: Option<&Wait>) -> Verdict {
     }
     if v.o.cluster.cluster_id.is_none() {
         let failed = wait.is_some_and(|w| w.reason == Reason::BootstrapFailed);
-        return no(if failed { Reason::BootstrapFailed } else { Reason::Bootstrapping });
+        let under_way = intent.and_then(|intent| progress(v, intent)).filter(|reason| *reason == Reason::Restoring);
+        return no(if failed { Reason::BootstrapFailed } else { under_way.unwrap_or(Reason::Bootstrapping) });
     }
     if let Some(Intent::RecoverQuorum(_)) = intent {
         return no(Reason::RecoveringQuorum);
@@ -130,6 +131,7 @@ fn available(v: &View, wait: Option<&Wait>) -> Verdict {
 /// should be.
 fn progress(v: &View, intent: &Intent) -> Option<Reason> {
     Some(match intent {
+        Intent::Bootstrap(b) if b.source.is_some() => Reason::Restoring,
         Intent::Bootstrap(_) => Reason::Bootstrapping,
         Intent::ScaleUp(_) => Reason::ScalingUp,
         Intent::ScaleDown(_) => Reason::ScalingDown,

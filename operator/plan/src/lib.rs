@@ -184,6 +184,12 @@ fn marks(v: &View, next: &Next) -> Marks {
     marks
 }
 
+/// Whom a backup is taken from now, which somebody asked for; none where no member is well.
+#[must_use]
+pub fn backup_source(o: &Observed, d: &Desired, now: Time) -> Option<ids::Ordinal> {
+    backup::source(&View::new(o, d, now)?)
+}
+
 /// Whether the member at a place is beyond help, for pictures of the cluster.
 #[must_use]
 pub fn is_lost(o: &Observed, d: &Desired, now: Time, ordinal: ids::Ordinal) -> bool {

@@ -49,6 +49,9 @@ pub struct Observed {
     pub backups: Seen<Vec<Backup>>,
     /// Copies of data directories, made for the quorum recovery or restore with this `operation.seq`.
     pub saved: Seen<BTreeMap<Ordinal, Phase>>,
+    /// Whether the backup is on the seed's volume, for the permit of the founding that is under way; none where nobody
+    /// has begun to put it there.
+    pub filled: Seen<Option<Phase>>,
     /// Places whose server may not start.
     pub fenced: Seen<BTreeSet<Ordinal>>,
     /// The revision that was current as long ago as the compaction schedule keeps; none where nobody wrote it down.

@@ -56,7 +56,7 @@ pub(crate) fn resume(v: &View, operation: &Operation, r: &Recover) -> Next {
         return next;
     }
     discard(v, r)
-        .or(|| unfence(v))
+        .or(|| upkeep::unfence(v))
         .or(|| upkeep::service(v, true))
         .or(|| verbs::finish(v, operation, Outcome::Succeeded))
 }
@@ -145,12 +145,4 @@ fn discard(v: &View, r: &Recover) -> Next {
         return v.end(*n, true).or(gone);
     }
     Next::Pass
-}
-
-fn unfence(v: &View) -> Next {
-    match v.o.fenced.known() {
-        None => Next::wait(Reason::MembersUnreachable, "which places are fenced can't be read"),
-        Some(fenced) if !fenced.is_empty() => Next::Act(Act::SetFence(BTreeSet::new())),
-        Some(_) => Next::Pass,
-    }
 }

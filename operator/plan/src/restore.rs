@@ -29,7 +29,7 @@ pub(crate) fn resume(v: &View, operation: &Operation, r: &Restore) -> Next {
 pub(crate) fn refound(v: &View, operation: &Operation, r: &Restore) -> Next {
     clear(v, r).or(|| {
         let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: Some(r.source.clone()) };
-        v.turn(operation, Intent::Bootstrap(first), v.d.deadlines.bootstrap)
+        v.turn(operation, Intent::Bootstrap(first), v.d.deadlines.restore)
     })
 }
 

@@ -49,7 +49,11 @@ fn leftovers(v: &View) -> Next {
     if !granted && let Some(Some(permit)) = v.o.permit.known() {
         return once(v, Act::RevokePermit { nonce: permit.nonce });
     }
-    let fencing = matches!(intent, Some(Intent::RecoverQuorum(_)));
+    let fencing = match intent {
+        Some(Intent::RecoverQuorum(_)) => true,
+        Some(Intent::Bootstrap(b)) => b.source.is_some(),
+        _ => false,
+    };
     if !fencing && v.o.fenced.known().is_some_and(|f| !f.is_empty()) {
         return once(v, Act::SetFence(BTreeSet::new()));
     }
@@ -70,6 +74,15 @@ pub(crate) fn service(v: &View, open: bool) -> Next {
     match v.o.objects.known() {
         Some(o) if o.open != open => once(v, Act::OpenClientService { open }),
         _ => Next::Pass,
+    }
+}
+
+/// Has nobody fenced any more.
+pub(crate) fn unfence(v: &View) -> Next {
+    match v.o.fenced.known() {
+        None => Next::wait(Reason::MembersUnreachable, "which places are fenced can't be read"),
+        Some(fenced) if !fenced.is_empty() => Next::Act(Act::SetFence(BTreeSet::new())),
+        Some(_) => Next::Pass,
     }
 }
 

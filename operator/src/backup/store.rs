@@ -1,24 +1,28 @@
 //! Where backups lie: a bucket or a directory, behind one trait. Nothing here knows what a backup is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use keepstone_operator_api::backup::{S3Store, Store};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::{Certificate, ClientOptions, ObjectStore};
 
+/// One request, with the part of a file that goes with it. Shorter than what a member waits for its reader.
+const REQUEST: Duration = Duration::from_secs(120);
+
 /// Where the agent finds what its Job mounts.
 #[derive(Debug, Clone)]
 pub struct Mounts {
     /// `tls.crt` and `tls.key` that members are shown.
-    pub tls: std::path::PathBuf,
+    pub tls: PathBuf,
     /// `ca.crt` that members are trusted by.
-    pub ca: std::path::PathBuf,
+    pub ca: PathBuf,
     /// `ca.crt` that the store is trusted by.
-    pub store_ca: std::path::PathBuf,
+    pub store_ca: PathBuf,
     /// The volume, for stores that are one.
-    pub volume: std::path::PathBuf,
+    pub volume: PathBuf,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -75,10 +79,10 @@ fn bucket(s3: &S3Store, ca: &Path) -> Result<Arc<dyn ObjectStore>, StoreError> {
     if let Some(endpoint) = &s3.endpoint {
         // A server without encryption was asked for in so many letters. It never gets the credentials themselves, only what
         // they sign.
-        builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+        builder = builder.with_endpoint(endpoint);
     }
-    let mut options =
-        ClientOptions::new().with_allow_http(s3.endpoint.as_ref().is_some_and(|e| e.starts_with("http://")));
+    let plain = s3.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let mut options = ClientOptions::new().with_allow_http(plain).with_timeout(REQUEST);
     // The image has no CAs: those that all the world trusts come with the program.
     options = options.with_no_system_certificates(true);
     for certificate in authorities(s3.ca_secret_ref.is_some().then_some(ca))? {

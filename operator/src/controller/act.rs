@@ -1,6 +1,7 @@
 //! Carries one act out. Each is decided on what a look saw, and goes out with it: a UID, a resource version, so that it
 //! fails on anything that has come by since. That what is asked for is so already is success.
 
+mod backups;
 mod certificates;
 mod orders;
 mod workload;
@@ -36,8 +37,6 @@ pub enum ActError {
     Gone(&'static str),
     #[error("no member that could do it answers")]
     Nobody,
-    #[error("this version of the operator does not {0}")]
-    Unable(&'static str),
 }
 
 type Done = Result<(), ActError>;
@@ -69,7 +68,8 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
             }
             Act::GrantPermit(permit) => self.grant(permit).await,
             Act::RevokePermit { nonce } => self.revoke(*nonce).await,
-            Act::SetFence(_) => Err(ActError::Unable("fence members")),
+            Act::SetFence(places) => self.set_fence(places).await,
+            Act::Fill(permit) => self.fill(permit).await,
             Act::DeletePod { ordinal, uid, force } => {
                 let how = Deletion { force: *force, ..Deletion::default() };
                 self.delete(Kind::Pod, &self.look.blueprint.names.pod(*ordinal), &uid.0, how).await
@@ -85,15 +85,15 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
             | Act::Compact { .. }
             | Act::Defragment { .. }
             | Act::Disarm { .. } => self.change(act).await,
-            Act::Save { .. } => Err(ActError::Unable("save data directories")),
+            Act::Save { seq, ordinal, claim } => self.save(*seq, *ordinal, claim).await,
             Act::CreateCa { next } => self.create_ca(*next).await,
             Act::PublishBundle { cas } => self.publish(cas).await,
             Act::IssueLeaf { surface, ca } => self.issue(*surface, ca).await,
             Act::SwitchCa { to } => self.switch(to).await,
             Act::Stamp { job, at } => self.stamp(job, *at).await,
             Act::FinishRequest { uid, outcome } => self.finish(&uid.0, outcome).await,
-            Act::StartBackup { .. } => Err(ActError::Unable("take backups")),
-            Act::DeleteBackup { .. } => Err(ActError::Unable("delete backups")),
+            Act::StartBackup { from, purpose } => self.start_backup(*from, purpose).await,
+            Act::DeleteBackup { uid } => self.delete_backup(uid).await,
         }
     }
 
@@ -153,8 +153,8 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
         let b = &self.look.blueprint;
         let action = match permit.kind {
             PermitKind::Found => Action::Found,
-            PermitKind::ForceNew => Action::ForceNewClusterId,
-            PermitKind::FoundFrom(_) => return Err(ActError::Unable("found a cluster from a backup")),
+            // The backup is on the volume by now.
+            PermitKind::ForceNew | PermitKind::FoundFrom(_) => Action::ForceNewClusterId,
         };
         let written = permit::Permit {
             action,

@@ -37,14 +37,16 @@ pub fn reason(act: &Act) -> Option<&'static str> {
         Act::SwitchCa { .. } => "CASwitched",
         Act::StartBackup { .. } => "BackupStarted",
         Act::DeleteBackup { .. } => "BackupDeleted",
+        Act::Fill(_) => "RestoringBackup",
+        Act::Save { .. } => "SavingData",
+        Act::SetFence(places) if places.is_empty() => "FenceLifted",
+        Act::SetFence(_) => "MembersFenced",
         Act::CloseIntent { .. }
         | Act::ApplyBudget { .. }
         | Act::GrantPermit(_)
         | Act::RevokePermit { .. }
-        | Act::SetFence(_)
         | Act::MarkClaimLeft { .. }
         | Act::RemoveFinalizer
-        | Act::Save { .. }
         | Act::PublishBundle { .. }
         | Act::Stamp { .. }
         | Act::FinishRequest { .. } => return None,

@@ -3,6 +3,7 @@
 
 pub mod certificates;
 pub mod claims;
+pub mod jobs;
 pub mod members;
 pub mod objects;
 pub mod orders;
@@ -20,6 +21,7 @@ use keepstone_operator_plan::act::{Permit, PermitKind};
 use keepstone_operator_plan::desired::Desired;
 use keepstone_operator_plan::ids::{ClusterId, Nonce, Ordinal, Template, Time, Version};
 use keepstone_operator_plan::observed::{Cluster, Echo, Marks, Observed, Seen, Workload};
+use keepstone_operator_plan::operation::{Intent, Operation};
 use serde_json::Value;
 
 use super::api::{Api, ApiError, Fresh, Which, text, typed, uid};
@@ -27,9 +29,9 @@ use super::kind::{Kind, Name};
 use super::members::{Members, Target};
 use crate::convert::{self, Unclear};
 use crate::objects::permit::{self, Action};
-use crate::objects::{pod, stateful_set};
+use crate::objects::{fence, pod, stateful_set};
 use crate::pki::Authority;
-use crate::{Blueprint, Settings, Unreadable};
+use crate::{Blueprint, Names, Settings, Unreadable};
 
 /// Why nothing can be planned for a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +87,11 @@ impl Objects {
     #[must_use]
     pub fn get(&self, kind: Kind, name: &str) -> Option<&Value> {
         self.all.get(&(kind, name.to_owned()))
+    }
+
+    /// Adds an object that was read, under its own name.
+    pub fn put(&mut self, kind: Kind, object: Value) {
+        self.all.insert((kind, text(&object, "/metadata/name").to_owned()), object);
     }
 
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Value> {
@@ -166,22 +173,24 @@ pub async fn look(
         objects.seen(Kind::StatefulSet, || workload(&blueprint, &objects)),
         objects.seen(Kind::Claim, || claims::read(&blueprint, &objects)),
     );
+    let about = about(&cluster, id)?;
+    let operation = about.operation.clone();
     let observed = Observed {
-        cluster: about(&cluster, id)?,
+        cluster: about,
         objects: objects::judge(&blueprint, &objects),
         workload,
         pods,
         claims,
-        permit: objects.seen(Kind::ConfigMap, || permit(&blueprint, &objects)),
+        permit: objects.seen(Kind::ConfigMap, || permit(&blueprint, &objects, operation.as_ref())),
         table: told.table,
         answers: told.answers,
         alarms: told.alarms,
         certificates,
         requests,
         backups: objects.seen(Kind::Backup, || orders::backups(&objects)),
-        // No data directory is copied yet.
-        saved: Seen::Known(BTreeMap::new()),
-        fenced: Seen::Known(BTreeSet::new()),
+        saved: objects.seen(Kind::Job, || Ok(jobs::saved(names, &objects, operation.as_ref()))),
+        filled: objects.seen(Kind::Job, || Ok(jobs::filled(names, &objects, operation.as_ref()))),
+        fenced: objects.seen(Kind::ConfigMap, || fenced(names, &objects)),
         keep_from: keep_from(&cluster, given),
         nonce: given.nonce,
         echo: given.echo.clone(),
@@ -198,7 +207,7 @@ async fn gather(api: &impl Api, objects: &mut Objects, kind: Kind, namespace: &s
                 // The objects of a list don't say what they are.
                 object["apiVersion"] = kind.api_version().into();
                 object["kind"] = kind.words().kind.into();
-                objects.all.insert((kind, text(&object, "/metadata/name").to_owned()), object);
+                objects.put(kind, object);
             }
         }
         Err(why) => {
@@ -305,15 +314,34 @@ fn workload(b: &Blueprint, objects: &Objects) -> Result<Option<Workload>, ApiErr
     }))
 }
 
-fn permit(b: &Blueprint, objects: &Objects) -> Result<Option<Permit>, ApiError> {
+/// Places that a fence names. One that makes no sense is not known: it may hold anybody.
+fn fenced(names: &Names, objects: &Objects) -> Result<BTreeSet<Ordinal>, ApiError> {
+    let Some(object) = objects.get(Kind::ConfigMap, &names.fence()) else { return Ok(BTreeSet::new()) };
+    let map: ConfigMap = typed(object)?;
+    fence::read(names, &map).map_err(|why| ApiError::Refused(why.to_string()))
+}
+
+/// A permit to found from a backup is, for the member, one to go on alone with what is on its volume.
+fn kind(action: Action, nonce: Nonce, operation: Option<&Operation>) -> PermitKind {
+    let meant = operation.and_then(|operation| match &operation.intent {
+        Intent::Bootstrap(bootstrap) => bootstrap.permit.as_ref(),
+        _ => None,
+    });
+    match action {
+        Action::Found => PermitKind::Found,
+        Action::ForceNewClusterId => {
+            let meant = meant.filter(|meant| meant.nonce == nonce).map(|meant| meant.kind.clone());
+            meant.filter(|kind| matches!(kind, PermitKind::FoundFrom(_))).unwrap_or(PermitKind::ForceNew)
+        }
+    }
+}
+
+fn permit(b: &Blueprint, objects: &Objects, operation: Option<&Operation>) -> Result<Option<Permit>, ApiError> {
     let Some(object) = objects.get(Kind::ConfigMap, &b.names.permit()) else { return Ok(None) };
     let map: ConfigMap = typed(object)?;
     let read = permit::read(&b.names, &map).map_err(|why| ApiError::Refused(why.to_string()))?;
     Ok(read.map(|it| Permit {
-        kind: match it.action {
-            Action::Found => PermitKind::Found,
-            Action::ForceNewClusterId => PermitKind::ForceNew,
-        },
+        kind: kind(it.action, it.nonce, operation),
         ordinal: it.ordinal,
         pod: it.pod,
         claim: it.claim,

@@ -12,18 +12,18 @@ use keepstone_operator_api::operation::OperationPhase;
 use keepstone_operator_plan::act::Act;
 use keepstone_operator_plan::ids::{Nonce, Time};
 use keepstone_operator_plan::observed::{Echo, Phase};
-use keepstone_operator_plan::{Plan, plan};
+use keepstone_operator_plan::{Plan, backup_source, plan};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::act::{ActError, Hands, tell};
-use super::api::{Api, ApiError, Deletion, Fresh, text, typed, uid, version};
+use super::api::{Api, ApiError, Deletion, Fresh, Which, text, typed, uid, version};
 use super::clock::Clock;
 use super::kind::{Kind, Name};
 use super::look::{Blind, Given, Look, look};
 use super::members::{Failure, Members};
 use super::memory::Memory;
-use super::{event, status, words};
+use super::{backups, event, status, words};
 use crate::Settings;
 use crate::pki::KeySource;
 
@@ -102,7 +102,9 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
     /// # Errors
     /// The cluster can't be read at all. To be tried again later.
     pub async fn pass(&self, name: &Name, memory: &mut Memory) -> Result<Report, Blind> {
-        let Some(object) = self.api.get(Kind::Cluster, name).await? else { return Ok(Report::only(Again::Never)) };
+        let Some(object) = self.api.get(Kind::Cluster, name).await? else {
+            return Ok(Report::only(self.left_behind(name).await?));
+        };
         if let Some(report) = self.hold(&object).await? {
             return Ok(report);
         }
@@ -113,6 +115,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
             look => look?,
         };
         self.orders(&look, now).await;
+        self.backups(&look, now).await;
         let plan = plan(&look.observed, &look.desired, now);
         if !self.habits.writes_first && matches!(plan.act, Some(Act::RecordIntent(_))) {
             return self.rashly(look, plan, now, memory).await;
@@ -196,6 +199,57 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
             let how = Deletion { uid: Some(uid(order).to_owned()), ..Deletion::default() };
             self.log(self.api.delete(Kind::Operation, &super::write::name(order), &how).await);
         }
+    }
+
+    /// Backups: those that wait are taken, those that are done told so. Nothing waits for any of it.
+    async fn backups(&self, look: &Look, now: Time) {
+        for record in look.objects.of(Kind::Backup) {
+            let step = match backups::step(record, &look.objects, now) {
+                Ok(step) => step,
+                Err(why) => {
+                    tracing::warn!(%why, "an EtcdBackup can't be read");
+                    continue;
+                }
+            };
+            let done = if step == backups::Step::Take {
+                self.take(look, record, now).await
+            } else {
+                let agent = &self.settings.agent;
+                backups::carry_out(&self.api, record, &step, agent, &look.objects, now).await.map_err(ActError::from)
+            };
+            if let Err(why) = done {
+                tracing::info!(backup = text(record, "/metadata/name"), ?step, %why, "not done");
+            }
+        }
+    }
+
+    /// As long as no member is well enough, a backup waits.
+    async fn take(&self, look: &Look, record: &Value, now: Time) -> Result<(), ActError> {
+        let waits = look.observed.cluster.deleting || look.observed.cluster.cluster_id.is_none();
+        let source = backup_source(&look.observed, &look.desired, now).filter(|_| !waits);
+        let Some(from) = source else { return Ok(()) };
+        let hands = Hands { api: &self.api, members: &self.members, look, now, keys: &self.sources.keys };
+        hands.take(record, from).await
+    }
+
+    /// Backups outlive their cluster. One that is deleted then waits for nobody else.
+    async fn left_behind(&self, name: &Name) -> Result<Again, ApiError> {
+        let records = self.api.list(Kind::Backup, &name.namespace, Which::About(&name.name), Fresh::Now).await?;
+        let leaving = |record: &&Value| !text(record, "/metadata/deletionTimestamp").is_empty();
+        if !records.iter().any(|record| leaving(&record)) {
+            return Ok(Again::Never);
+        }
+        let objects = super::look::jobs::of(&self.api, name).await?;
+        let (now, agent) = (self.clock.now(), &self.settings.agent);
+        let mut again = Again::Never;
+        for record in records.iter().filter(leaving) {
+            let step = backups::step(record, &objects, now)?;
+            if step != backups::Step::Nothing && step != backups::Step::LetGo {
+                again = Again::In(PAUSE);
+            }
+            backups::carry_out(&self.api, record, &step, agent, &objects, now).await?;
+        }
+        Ok(again)
     }
 
     fn log(&self, result: Result<(), ApiError>) {

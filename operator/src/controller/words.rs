@@ -33,6 +33,7 @@ pub fn act(act: &Act, names: &Names) -> String {
             PermitKind::FoundFrom(ref backup) => format!("{} may found the cluster from {backup}", pod(permit.ordinal)),
             PermitKind::ForceNew => format!("{} may go on alone as a new cluster", pod(permit.ordinal)),
         },
+        Act::Fill(permit) => format!("put the backup onto {}", names.claim(permit.ordinal)),
         Act::RevokePermit { nonce } => format!("take back permit {:x}", nonce.0),
         Act::SetFence(places) if places.is_empty() => "every member may start".to_owned(),
         Act::SetFence(places) => format!("{} may not start", list(places.iter().map(|n| pod(*n)))),

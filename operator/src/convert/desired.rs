@@ -105,7 +105,8 @@ fn maintenance(asked: &AskedMaintenance, now: Time) -> Result<Maintenance, Uncle
 fn backup(b: &Blueprint, now: Time) -> Result<Option<BackupPolicy>, Unclear> {
     let Some(asked) = b.spec.backup.as_ref().filter(|asked| !asked.suspend) else { return Ok(None) };
     let keep = u32::try_from(asked.retention.keep_last).unwrap_or(1).max(1);
-    Ok(Some(BackupPolicy { schedule: schedule::read("spec.backup.full", &asked.full.when, now)?, keep }))
+    let schedule = schedule::read("spec.backup.full", &asked.full.when, now)?;
+    Ok(Some(BackupPolicy { schedule, keep, immediate: asked.full.immediate }))
 }
 
 /// A backup to begin with, as the planner hands it on without looking: all that is asked, as JSON.

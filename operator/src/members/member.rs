@@ -30,7 +30,7 @@ const LONG: Duration = Duration::from_secs(300);
 pub struct Member {
     cluster: ClusterClient<Channel>,
     kv: KvClient<Channel>,
-    maintenance: MaintenanceClient<Channel>,
+    pub(super) maintenance: MaintenanceClient<Channel>,
 }
 
 impl Member {

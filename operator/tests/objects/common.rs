@@ -20,6 +20,7 @@ pub fn settings() -> Settings {
     Settings {
         image: "registry.example/keepstone".to_owned(),
         domain: "cluster.local".to_owned(),
+        agent: "registry.example/keepstone-operator:v1".to_owned(),
         operator: OperatorPods {
             namespace: "keepstone-system".to_owned(),
             labels: vec![("app.kubernetes.io/name".to_owned(), "keepstone-operator".to_owned())],

@@ -55,6 +55,7 @@ impl World {
             requests: Seen::Known(self.requests.clone()),
             backups: Seen::Known(Vec::new()),
             saved: seen(hide(Blind::Saved), || self.saved()),
+            filled: Seen::Known(None),
             fenced: Seen::Known(self.fenced.iter().map(|n| Ordinal(*n)).collect()),
             keep_from: None,
             nonce: Nonce(self.seq + 1),

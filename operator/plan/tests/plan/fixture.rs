@@ -133,6 +133,7 @@ pub fn nothing(size: u32) -> Case {
         requests: Seen::Known(Vec::new()),
         backups: Seen::Known(Vec::new()),
         saved: Seen::Known(BTreeMap::new()),
+        filled: Seen::Known(None),
         fenced: Seen::Known(BTreeSet::new()),
         keep_from: None,
         nonce: Nonce(42),

@@ -4,6 +4,7 @@
 mod bootstrap;
 mod conditions;
 mod fixture;
+mod from_backup;
 mod maintenance;
 mod others;
 mod repair;

@@ -167,7 +167,7 @@ fn backup(n: u64, phase: Phase) -> Backup {
 #[test]
 fn a_backup_is_taken_from_a_follower_also_while_an_operation_is_stuck() {
     let mut case = fragmented();
-    case.d.backup = Some(BackupPolicy { schedule: schedule(), keep: 2 });
+    case.d.backup = Some(BackupPolicy { schedule: schedule(), keep: 2, immediate: false });
     let act = Act::StartBackup { from: Ordinal(2), purpose: Purpose::Scheduled(EARLIER) };
     assert_eq!(case.act(), Some(act.clone()));
     case.says(ConditionType::BackupHealthy, Truth::False, Reason::NeverTaken);
@@ -178,7 +178,7 @@ fn a_backup_is_taken_from_a_follower_also_while_an_operation_is_stuck() {
 #[test]
 fn only_whole_backups_count_and_the_newest_is_never_collected() {
     let mut case = well(3);
-    case.d.backup = Some(BackupPolicy { schedule: Schedule { latest: None, next: NOW }, keep: 0 });
+    case.d.backup = Some(BackupPolicy { schedule: Schedule { latest: None, next: NOW }, keep: 0, immediate: false });
     let all = [backup(1, Phase::Succeeded), backup(2, Phase::Succeeded), backup(3, Phase::Failed)];
     case.o.backups = Seen::Known(all.to_vec());
     assert_eq!(case.act(), Some(Act::DeleteBackup { uid: uid("b1") }));

@@ -201,7 +201,7 @@ fn the_size_changes_before_the_version() {
 fn a_version_change_has_a_backup_behind_it() {
     let mut case = well(3);
     let schedule = Schedule { latest: None, next: Time(NOW.0 + 9) };
-    case.d.backup = Some(BackupPolicy { schedule, keep: 3 });
+    case.d.backup = Some(BackupPolicy { schedule, keep: 3, immediate: false });
     case.d.template.version = V2;
     let purpose = Purpose::Before { version: V2, generation: 1 };
     assert_eq!(case.act(), Some(Act::StartBackup { from: Ordinal(2), purpose }));

@@ -49,7 +49,7 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
     }
 }
 
-fn stamp_text(time: Time) -> String {
+pub(super) fn stamp_text(time: Time) -> String {
     let text = serde_json::to_value(text::stamp(time)).unwrap_or_default();
     text.as_str().unwrap_or_default().to_owned()
 }

@@ -97,6 +97,10 @@ pub fn backups(objects: &Objects) -> Result<Vec<Backup>, ApiError> {
     let mut backups = Vec::new();
     for object in objects.of(Kind::Backup) {
         let backup: EtcdBackup = typed(object)?;
+        // It is on its way out: whatever is decided is decided without it.
+        if backup.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
         let (meta, status) = (&backup.metadata, backup.status.clone().unwrap_or_default());
         let annotations = meta.annotations.as_ref();
         backups.push(Backup {

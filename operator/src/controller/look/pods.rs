@@ -26,6 +26,7 @@ const VERDICTS: &[(&str, Verdict)] = &[
     ("INSTALLED is damaged", Verdict::Corrupt),
     ("the end of the log is lost", Verdict::Corrupt),
     ("what lies between is lost", Verdict::Corrupt),
+    ("but the directory was made from a backup", Verdict::Corrupt),
     ("are of different data directories of this member", Verdict::Corrupt),
     ("is --wal-dir the one this member had?", Verdict::Corrupt),
 ];

@@ -17,7 +17,12 @@ fn ask(spec: &Value) -> Result<Desired, Unclear> {
     }))
     .expect("the schema takes it");
     let operator = OperatorPods { namespace: "keepstone-system".to_owned(), labels: Vec::new() };
-    let settings = Settings { image: "keepstone".to_owned(), domain: "cluster.local".to_owned(), operator };
+    let settings = Settings {
+        image: "keepstone".to_owned(),
+        domain: "cluster.local".to_owned(),
+        agent: "agent".to_owned(),
+        operator,
+    };
     let template = Template { config: "5f3a".into(), version: Version { major: 1, minor: 4, patch: 2 } };
     read(&Blueprint::read(&cluster, &settings).expect("it is whole"), template, NOW)
 }

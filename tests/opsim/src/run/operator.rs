@@ -62,6 +62,7 @@ impl Operator {
             clock,
             settings: Settings {
                 image: "registry.example/keepstone".to_owned(),
+                agent: "registry.example/keepstone-operator:v1".to_owned(),
                 domain: "cluster.local".to_owned(),
                 operator: OperatorPods { namespace: "system".to_owned(), labels: Vec::new() },
             },
