@@ -117,7 +117,8 @@ func (w *World) Pod(name string) *core.Pod {
 	return pod
 }
 
-// KillPod deletes a pod without letting it end by itself, and waits until another one is ready in its place.
+// KillPod deletes a pod without letting it end by itself, and waits until another one is ready in its place. That one may have
+// been started anew meanwhile: what the API server has forgotten may still be ending, with the volume in its hands.
 func (w *World) KillPod(name string) {
 	w.T.Helper()
 	old := w.Pod(name).UID

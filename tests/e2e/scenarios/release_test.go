@@ -19,7 +19,8 @@ func TestHelm(t *testing.T) {
 		w.AwaitSettled("main", 3)
 		client.AwaitPuts(20)
 		for i, pod := range w.Pods("main") {
-			if pod.UID != before[i].UID || pod.Status.ContainerStatuses[0].RestartCount != 0 {
+			restarts := before[i].Status.ContainerStatuses[0].RestartCount
+			if pod.UID != before[i].UID || pod.Status.ContainerStatuses[0].RestartCount != restarts {
 				t.Errorf("%s was restarted after %s", pod.Name, after)
 			}
 		}
