@@ -26,6 +26,9 @@ if [ "$lab" != --no-lab ]; then
     go build -trimpath -ldflags "$flags" -o "$out/local-path" github.com/rancher/local-path-provisioner
 fi
 
+cd ../s3
+go build -ldflags '-s -w' -o "$out/s3" github.com/versity/versitygw/cmd/versitygw
+
 cd ..
 go build -trimpath -ldflags '-s -w' -o "$out/" ./lab ./client
 go test -c -trimpath -o "$out/scenarios.test" ./scenarios

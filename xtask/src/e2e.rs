@@ -69,8 +69,10 @@ const BASE: &[Image] = &[
     Image { about: "Makes a volume's directory", ..test_image("keepstone-e2e/volume", "volume") },
 ];
 /// And those that scenarios bring to whatever cluster there is.
-const BROUGHT: &[Image] =
-    &[Image { about: "Writes, reads and watches", ..test_image("keepstone-e2e/client", "client") }];
+const BROUGHT: &[Image] = &[
+    Image { about: "Writes, reads and watches", ..test_image("keepstone-e2e/client", "client") },
+    Image { about: "A bucket for backups", ..test_image("keepstone-e2e/s3", "s3") },
+];
 
 const fn test_image(repository: &'static str, program: &'static str) -> Image {
     Image { repository, program, also: &[], about: "", home: None }

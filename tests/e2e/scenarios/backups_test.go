@@ -1,0 +1,99 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"keepstone.io/e2e/harness"
+)
+
+// TestBackups takes snapshots by schedule into an S3 bucket, keeps two, takes one by hand, and makes another cluster of it.
+func TestBackups(t *testing.T) {
+	w := harness.New(t)
+	w.StartS3()
+	client := w.Found("main", 3, `backup: {full: {schedule: "* * * * *"}, retention: {keepLast: 2}, store: `+harness.Store+`}`)
+	w.Await(harness.Clusters, "main", "with a young backup", harness.Has("BackupHealthy", "True", "BackupFresh"))
+	w.Say("the first is taken")
+	completed := func() (names []string) {
+		for _, o := range w.List(harness.Backups) {
+			if harness.Text(&o, "status", "phase") == "Completed" {
+				names = append(names, o.GetName())
+			}
+		}
+		return names
+	}
+	seen := map[string]bool{}
+	w.Eventually("three were taken, and two are kept", func() error {
+		now := completed()
+		for _, name := range now {
+			seen[name] = true
+		}
+		if len(seen) < 3 || len(now) != 2 {
+			return fmt.Errorf("%d taken, %d there", len(seen), len(now))
+		}
+		return nil
+	})
+	client.Stop()
+	w.Apply(`apiVersion: keepstone.io/v1alpha1
+kind: EtcdBackup
+metadata: {name: by-hand}
+spec: {clusterRef: {name: main}, store: %s}
+`, harness.Store)
+	taken := w.Await(harness.Backups, "by-hand", "complete", backedUp)
+	w.Say("by hand: %s, %d bytes, revision %d", harness.Text(taken, "status", "artifact", "uri"),
+		harness.Number(taken, "status", "artifact", "sizeBytes"), harness.Number(taken, "status", "artifact", "revision"))
+	restored(w, "copy", client)
+}
+
+func backedUp(o *harness.Object) error {
+	if phase := harness.Text(o, "status", "phase"); phase != "Completed" {
+		_, reason, message := harness.Condition(o, "Completed")
+		return fmt.Errorf("it is %s (%s): %s", phase, reason, message)
+	}
+	return nil
+}
+
+// restored makes a cluster of the backup by-hand, and wants what a client wrote in it. There are members on all nodes
+// already, so that it shares them.
+func restored(w *harness.World, name string, before *harness.Client) {
+	w.T.Helper()
+	w.Apply("%s", fromBackup(name))
+	w.AwaitSettled(name, 3)
+	w.Await(harness.Clusters, name, "a cluster of its own", func(o *harness.Object) error {
+		if id := harness.Text(o, "status", "clusterID"); id == harness.Text(w.Get(harness.Clusters, "main"), "status", "clusterID") {
+			return errors.New("it has the ID of the cluster that was saved")
+		}
+		return nil
+	})
+	client := w.StartClient(name)
+	client.MustHave(before)
+	client.AwaitPuts(50)
+	client.Stop()
+}
+
+func fromBackup(name string) string {
+	return harness.Cluster(name, "size: 3", harness.Quick, "bootstrap: {restore: {from: {backupRef: {name: by-hand}}}}")
+}
+
+// TestKilledMidRestore has the operator die while a cluster is being made of a backup.
+func TestKilledMidRestore(t *testing.T) {
+	w := harness.New(t)
+	w.StartS3()
+	client := w.Found("main", 1, harness.Quick)
+	client.AwaitPuts(200)
+	client.Stop()
+	w.Apply(`apiVersion: keepstone.io/v1alpha1
+kind: EtcdBackup
+metadata: {name: by-hand}
+spec: {clusterRef: {name: main}, store: %s}
+`, harness.Store)
+	w.Await(harness.Backups, "by-hand", "complete", backedUp)
+	// Nothing can be put in place as long as no node takes a pod.
+	w.Cordon(true, w.Nodes()...)
+	w.Apply("%s", fromBackup("copy"))
+	w.Await(harness.Clusters, "copy", "restoring", harness.Has("Progressing", "True", "Restoring"))
+	w.KillOperator()
+	w.Cordon(false, w.Nodes()...)
+	restored(w, "copy", client)
+}
