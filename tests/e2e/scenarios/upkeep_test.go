@@ -58,7 +58,8 @@ func TestStorageGrowth(t *testing.T) {
 	if _, err := classes.Patch(w.Ctx, "standard", types.MergePatchType, []byte(`{"allowVolumeExpansion":true}`), meta.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	client := w.Found("main", 3, "storageSpec: {volumeSizeRequest: 1Gi}")
+	// The quota is said: one that follows the volume's size would have the members started anew.
+	client := w.Found("main", 3, "storageSpec: {volumeSizeRequest: 1Gi}", "quotaBackendBytes: 256Mi")
 	before := w.Pods("main")
 	ctx, cancel := context.WithCancel(w.Ctx)
 	defer cancel()
@@ -92,7 +93,6 @@ func TestStorageGrowth(t *testing.T) {
 			t.Errorf("%s is another one", pod.Name)
 		}
 	}
-	// A member that comes after has as much.
 	client.Stop()
 }
 
