@@ -7,6 +7,7 @@ import (
 	"time"
 
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -64,14 +65,15 @@ func TestStorageGrowth(t *testing.T) {
 	ctx, cancel := context.WithCancel(w.Ctx)
 	defer cancel()
 	go resize(ctx, w)
-	w.Patch(harness.Clusters, "main", `{"spec":{"storageSpec":{"volumeSizeRequest":"2Gi"}}}`)
+	want := resource.MustParse("2Gi")
+	w.Patch(harness.Clusters, "main", `{"spec":{"storageSpec":{"volumeSizeRequest":%q}}}`, want.String())
 	w.Eventually("all volumes have grown", func() error {
 		claims, err := w.Kube.CoreV1().PersistentVolumeClaims(w.Namespace).List(w.Ctx, meta.ListOptions{})
 		if err != nil {
 			return err
 		}
 		for _, claim := range claims.Items {
-			if size := claim.Status.Capacity[core.ResourceStorage]; size.String() != "2Gi" {
+			if size := claim.Status.Capacity[core.ResourceStorage]; size.Cmp(want) != 0 {
 				return fmt.Errorf("%s has %v", claim.Name, size.String())
 			}
 		}
@@ -82,7 +84,7 @@ func TestStorageGrowth(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if size := set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests[core.ResourceStorage]; size.String() != "2Gi" {
+		if size := set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests[core.ResourceStorage]; size.Cmp(want) != 0 {
 			return fmt.Errorf("it asks for %v", size.String())
 		}
 		return nil
