@@ -191,24 +191,7 @@ func conditionOf(o tree, kind string) string {
 // checkPermit makes the pod and the claim that controllers would make, and wants leave to found for that pod alone.
 func checkPermit(ctx context.Context, t *testing.T, a *api) {
 	set := there(ctx, t, a, apps+"statefulsets/main", nil)
-	claim := at(set, "spec", "volumeClaimTemplates").([]any)[0].(tree)
-	claim["apiVersion"], claim["kind"] = "v1", "PersistentVolumeClaim"
-	meta := claim["metadata"].(tree)
-	meta["name"], meta["labels"] = "data-main-0", at(set, "spec", "selector", "matchLabels")
-	delete(claim, "status")
-	template := at(set, "spec", "template").(tree)
-	pod := tree{"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]}
-	pod["metadata"].(tree)["name"] = "main-0"
-	spec := pod["spec"].(tree)
-	volume := tree{"name": "data", "persistentVolumeClaim": tree{"claimName": "data-main-0"}}
-	spec["volumes"] = append(spec["volumes"].([]any), volume)
-	for path, o := range map[string]tree{"persistentvolumeclaims": claim, "pods": pod} {
-		if _, err := a.call(ctx, "POST", core+path, nil, "application/json", marshal(t, o)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	made := there(ctx, t, a, core+"pods/main-0", nil)
-	uid := at(made, "metadata", "uid").(string)
+	uid := makeSeed(ctx, t, a, set)
 	there(ctx, t, a, core+"configmaps/main-permit", func(o tree) bool {
 		permit, _ := at(o, "data", "permit").(string)
 		return strings.Contains(permit, `"found"`) && strings.Contains(permit, uid) && strings.Contains(permit, "main-0")
