@@ -132,7 +132,9 @@ func TestTwoOperators(t *testing.T) {
 	member := w.Pod("main-0").Spec.NodeName
 	var pod, node string
 	w.Eventually("an operator works on another node than the member is on", func() error {
-		pod = w.OperatorLeader()
+		if pod = w.OperatorLeader(); pod == "" {
+			return fmt.Errorf("none works")
+		}
 		for _, p := range w.OperatorPods() {
 			if p.Name == pod && p.Spec.NodeName != member {
 				node = p.Spec.NodeName
