@@ -178,11 +178,13 @@ func (c *Client) Keys(prefix string) map[string]history.Event {
 func (c *Client) MustHave(before *Client) {
 	c.w.T.Helper()
 	now := c.Keys("/e2e/")
-	want := before.History.State()
+	want, right := before.History.State(), 0
 	for key, event := range want {
 		if now[key] != event {
 			c.w.T.Errorf("%s is %+v, and was %+v", key, now[key], event)
+		} else {
+			right++
 		}
 	}
-	c.w.Say("all %d keys are as they were", len(want))
+	c.w.Say("%d of %d keys are as they were", right, len(want))
 }
