@@ -118,6 +118,7 @@ var everything = tree{
 	"tolerations":       []tree{{"key": "storage", "operator": "Exists"}},
 	"affinity":          tree{"nodeAffinity": tree{}},
 	"priorityClassName": "system-cluster-critical",
+	"extraEnv":          []tree{{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}},
 	"networkPolicy": tree{
 		"from":   []tree{{"namespaceSelector": tree{"matchLabels": tree{"name": "monitoring"}}}},
 		"egress": []tree{{"ports": []tree{{"port": 6443, "protocol": "TCP"}}}},
