@@ -107,7 +107,10 @@ async fn run_here(config: Arc<Config>) -> anyhow::Result<()> {
         foreign: false,
         slow_apply: Some(config.warning_apply_duration).filter(|slow| !slow.is_zero()),
     });
-    let Directory { log, origin, begun } = Directory::open(&config, &paths, &metrics)?;
+    let Directory { log, origin, begun } = tokio::select! {
+        opened = Directory::open_when_free(&config, &paths, &metrics) => opened?,
+        () = signal.received() => return Ok(()),
+    };
     let founders = if let Some(Origin::Founds(founders)) = &origin { Some(founders.clone()) } else { None };
 
     let layout = if config.runtime == RuntimeKind::Local { Layout::Local } else { Layout::Multi };

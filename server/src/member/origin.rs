@@ -1,6 +1,7 @@
 //! A member's directory at a start, and how a member without a cluster comes by one.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::cluster::Passport;
 use crate::cluster::found::{self, Founders};
@@ -14,6 +15,10 @@ use crate::data::{self, DataError, Log, Paths};
 use crate::metrics::Metrics;
 use crate::peer::book::Book;
 use crate::peer::grpc::Connector;
+
+/// How long another process on the directory is waited for: a few times what one takes to end that is told to end now.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a member did not find its cluster.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +69,28 @@ pub struct Directory {
 }
 
 impl Directory {
+    /// As [`Self::open`]; but a directory that is in use is waited for. Who is started anew at once, as a container is whose
+    /// pod was deleted by force, finds the process before it still on its way out.
+    ///
+    /// # Errors
+    /// What keeps the member from starting on it.
+    pub async fn open_when_free(config: &Config, paths: &Paths, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let mut told = false;
+        loop {
+            match Self::open(config, paths, metrics) {
+                Err(error) if is_locked(&error) && began.elapsed() < LOCK_PATIENCE => {
+                    if !told {
+                        tracing::warn!(why = %error, "waiting for the data directory");
+                        told = true;
+                    }
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// Opens the log, and makes it if there is none.
     ///
     /// # Errors
@@ -90,6 +117,10 @@ impl Directory {
         let begun = log.wal.last().is_some();
         Ok(Self { log, origin, begun })
     }
+}
+
+fn is_locked(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(FoundError::Data(DataError::Log(keepstone_wal::WalError::Locked { .. }))))
 }
 
 fn log_options(config: &Config, metrics: &Arc<Metrics>) -> keepstone_wal::Options {

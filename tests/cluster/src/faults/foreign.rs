@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -90,6 +91,15 @@ pub async fn locked_by_a_running_member(dir: &Path) -> Result<()> {
     refuses(&second, &["in use by another process", &*setup.data_dir.to_string_lossy()]).await?;
     written.put(&mut client, 20, 100).await?;
     written.check(&mut client, 0).await?;
+    // One that comes while the first is about to end waits for that.
+    let mut third = Member::spawn(&second)?;
+    let waits = |third: &Member| third.said().contains("waiting for the data directory");
+    while !waits(&third) {
+        ensure!(third.runs()?, "it did not wait: {}", third.last_words());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     member.stop().await?;
-    written.check_restarted(&setup, 0).await
+    let mut client = third.ready().await?;
+    written.check(&mut client, 0).await?;
+    third.stop().await
 }
