@@ -30,7 +30,7 @@ func TestBackups(t *testing.T) {
 		},
 		"status": tree{"observedGeneration": 1, "phase": "Completed", "artifact": tree{
 			"uri": "s3://backups/prod/lost/nightly.db", "sizeBytes": 7, "sha256": strings.Repeat("ab", 32), "revision": 9,
-			"clusterId": "1", "memberId": "2", "serverVersion": "3.6.0",
+			"clusterID": "1", "memberID": "2", "serverVersion": "3.6.0",
 		}},
 	})
 	o := startOperator(t, "operator", kubeconfig)

@@ -209,8 +209,10 @@ pub struct Artifact {
     /// The revision that the file holds.
     pub revision: i64,
     /// In hex.
+    #[serde(rename = "clusterID")]
     pub cluster_id: String,
     /// The member it was taken from, in hex.
+    #[serde(rename = "memberID")]
     pub member_id: String,
     pub server_version: String,
 }
