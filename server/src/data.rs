@@ -40,11 +40,9 @@ pub enum DataError {
     #[error("{store} holds the state of {found}, but the log in {log} is of {expected}: one of them belongs to another member", store = store.display(), log = log.display())]
     OtherMember { store: PathBuf, log: PathBuf, found: Identity, expected: Identity },
     #[error(
-        "{source}. The log does not reach back to the beginning, so the state can't be rebuilt from it: remove the member and add it again with an empty data directory; where no other member is left, restore from a backup"
+        "{source}. Part of the log has been purged, so the state can't be rebuilt from it: remove the member and add it again with an empty data directory; where no other member is left, restore from a backup"
     )]
     Lost { source: Box<DataError> },
-    #[error("{store} is empty, but the directory was made from a backup: restore it once more into an empty one", store = store.display())]
-    Emptied { store: PathBuf },
     #[error("{store} and {log} are of different data directories of this member: put back the directory that belongs to the other, or remove the member and add it again with an empty one", store = store.display(), log = log.display())]
     OtherDirectory { store: PathBuf, log: PathBuf },
     #[error("the log in {log} begins at entry {first}, but {store} ends at entry {applied}: what lies between is lost. Remove the member and add it again with an empty data directory; where no other member is left, restore from a backup", log = log.display(), store = store.display())]
@@ -198,7 +196,7 @@ pub fn open_checkpoint(
         Err(error @ (DataError::Store(_) | DataError::State { .. })) => error,
         opened => return opened,
     };
-    if log.wal.purged().is_some() || log.passport.restored {
+    if log.wal.purged().is_some() {
         return Err(DataError::Lost { source: Box::new(error) });
     }
     let aside = set_aside(&paths.store)?;
@@ -242,9 +240,6 @@ fn try_open_checkpoint(
         return Err(DataError::Cut { log, store, last, applied: reached });
     }
     let state = restore(paths, &records, &opened)?;
-    if log.passport.restored && state.members().cluster_id().is_none() {
-        return Err(DataError::Emptied { store: paths.store.clone() });
-    }
     let bound = state.members().incarnation(identity.member_id);
     let terms = applied.log_id.as_ref().map(codec::term_of).zip(log.wal.term(reached));
     if bound.is_some_and(|bound| bound != log.passport.incarnation)

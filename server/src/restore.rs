@@ -10,6 +10,7 @@
 mod source;
 mod staging;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -21,12 +22,15 @@ use keepstone_proto::{KeyValue, leasepb};
 use keepstone_snapshot::etcd;
 use keepstone_state::{Record, Restore, Revision, Row, State, TableWrite};
 use keepstone_store::{RecordStore, StoreError};
+use keepstone_wal::{LogPos, Wal};
 
 use crate::cluster::Passport;
+use crate::cluster::survive::wait;
 use crate::config::{ListenUrl, RestoreArgs};
 use crate::core::Identity;
 use crate::data::{self, DataError};
 use crate::raft::codec::{self, Applied};
+use crate::raft::types::{LogId, Membership, StoredMembership, Vote};
 use crate::version;
 
 use source::Source;
@@ -46,7 +50,7 @@ const SUB_BOUND: i64 = 1 << 35;
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    #[error("--initial-cluster names {0} members: this version runs clusters of one member")]
+    #[error("--initial-cluster names {0} members: a backup becomes a cluster of one, to which the others are added")]
     SeveralMembers(usize),
     #[error("{path} is not empty: name a directory that is not there yet", path = path.display())]
     NotEmpty { path: PathBuf },
@@ -72,6 +76,8 @@ pub enum RestoreError {
     Bump { bump: u64, revision: i64 },
     #[error("no randomness from the system: {0}")]
     Random(io::Error),
+    #[error("the log in {path}: {source}", path = path.display())]
+    Log { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Data(#[from] DataError),
     #[error(transparent)]
@@ -162,7 +168,7 @@ impl Founder {
         let member_id = data::member_id(&peer_urls, &args.initial_cluster_token);
         let identity = Identity { cluster_id: data::cluster_id(&[member_id]), member_id };
         let mut passport = Passport::new(Some(identity)).map_err(RestoreError::Random)?;
-        (passport.settled, passport.restored) = (true, true);
+        passport.settled = true;
         let member =
             Member { id: member_id.0, name: args.name.clone(), peer_urls, client_urls: Vec::new(), is_learner: false };
         Ok(Self { identity, passport, token: args.initial_cluster_token.clone(), member })
@@ -221,12 +227,10 @@ impl Plan {
 /// Makes the data directory. Everything in it is closed when this returns.
 fn build(paths: &data::Paths, founder: &Founder, source: &Source, plan: &Plan) -> Result<State, RestoreError> {
     let passport = founder.passport.clone();
-    let mut log = data::open_log(paths, keepstone_wal::Options::default(), || Ok::<_, DataError>(passport))?;
-    // On the disk it says so; here the store is still to be filled.
-    log.passport.restored = false;
+    let log = data::open_log(paths, keepstone_wal::Options::default(), || Ok::<_, DataError>(passport))?;
     let records = data::open_checkpoint(paths, &log, founder.identity, CACHE_BYTES)?.records;
     let rows = rows(founder, source, plan)?;
-    let mut writer = Writer::new(&records);
+    let mut writer = Writer::new(&records, founder.identity);
     rows.chunks(RUN_RECORDS).try_for_each(|rows| writer.rows(rows.to_vec()))?;
     // What the member would refuse at its start is refused here.
     let wrap = |error| RestoreError::State { path: source.path.clone(), source: error };
@@ -243,8 +247,23 @@ fn build(paths: &data::Paths, founder: &Founder, source: &Source, plan: &Plan) -
         writer.record(record)?;
     }
     writer.finish()?;
+    begin_after(&log.wal, founder.identity).map_err(|source| RestoreError::Log { path: paths.log.clone(), source })?;
     log.wal.close();
     state.finish().map_err(wrap)
+}
+
+/// The entry that stands for all that the backup holds, as if it had been a snapshot of the new cluster.
+fn base() -> LogId {
+    codec::log_id(1, 1)
+}
+
+/// Has the log begin after the backup. Were it empty, the new cluster's first entry would be the first there is, and
+/// whoever joins later would be given the entries without what they build on.
+fn begin_after(wal: &Wal, identity: Identity) -> io::Result<()> {
+    let term = codec::term_of(&base());
+    let vote = codec::encode_vote(&Vote::new(term, identity.member_id.0));
+    wait(|done| wal.save_vote(vote, done))?;
+    wait(|done| wal.purge(LogPos { term, index: base().index() }, done))
 }
 
 fn rows(founder: &Founder, source: &Source, plan: &Plan) -> Result<Vec<TableWrite>, RestoreError> {
@@ -278,9 +297,10 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(store: &'a RecordStore) -> Self {
-        // No entry of the new cluster's log is applied yet.
-        let mark = codec::encode_applied(&Applied::default());
+    fn new(store: &'a RecordStore, identity: Identity) -> Self {
+        let alone = Membership::new_with_defaults(vec![BTreeSet::from([identity.member_id.0])], []);
+        let membership = StoredMembership::new(Some(base()), alone);
+        let mark = codec::encode_applied(&Applied { log_id: Some(base()), membership });
         Self { store, mark, run: Vec::new(), bytes: 0 }
     }
 

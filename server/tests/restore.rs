@@ -414,7 +414,7 @@ fn a_restored_store_that_is_damaged_or_gone_is_not_rebuilt_from_its_log() {
     assert!(matches!(damaged, Err(DataError::Lost { .. })), "{damaged:?}");
     fs::remove_dir_all(&store).expect("gone");
     let gone = opened();
-    assert!(matches!(gone, Err(DataError::Emptied { .. })), "{gone:?}");
+    assert!(matches!(gone, Err(DataError::Gap { .. })), "{gone:?}");
 }
 
 fn spoil(dir: &Path) {

@@ -20,7 +20,6 @@ const FORMAT_3: u8 = 3;
 /// Flags of [`Survival`].
 const PENDING: u8 = 4;
 const DONE: u8 = 8;
-const RESTORED: u8 = 16;
 /// Founders of one cluster at most: all their incarnations have to fit into one record.
 pub const MAX_FOUNDERS: usize = 64;
 /// Bytes of a permit's nonce at most.
@@ -51,8 +50,6 @@ pub struct Passport {
     pub founders: BTreeMap<MemberId, Incarnation>,
     /// This member has its cluster: neither founding nor joining is left to do, whatever the flags say.
     pub settled: bool,
-    /// The state came from a backup: the log does not reach back to its beginning, however short it is.
-    pub restored: bool,
     /// This member knows that it was removed from its cluster.
     pub removed: bool,
     pub survival: Survival,
@@ -79,7 +76,6 @@ impl Passport {
             incarnation: [0; 16],
             founders: BTreeMap::new(),
             settled: false,
-            restored: false,
             removed: false,
             survival: Survival::None,
             former_clusters: Vec::new(),
@@ -99,8 +95,7 @@ impl Passport {
             Survival::Pending => PENDING,
             Survival::Done => DONE,
         };
-        let restored = if self.restored { RESTORED } else { 0 };
-        out.put_u8(u8::from(self.removed) | u8::from(self.settled) << 1 | survival | restored);
+        out.put_u8(u8::from(self.removed) | u8::from(self.settled) << 1 | survival);
         out.put_u8(self.former_clusters.len() as u8);
         self.former_clusters.iter().for_each(|id| out.put_u64_le(*id));
         out.put_u8(self.permit.len() as u8);
@@ -135,7 +130,6 @@ impl Passport {
         if format >= FORMAT_2 {
             let flags = bytes.try_get_u8().ok()?;
             (passport.removed, passport.settled) = (flags & 1 != 0, flags & 2 != 0);
-            passport.restored = flags & RESTORED != 0;
             passport.survival = match flags & (PENDING | DONE) {
                 0 => Survival::None,
                 PENDING => Survival::Pending,
@@ -191,8 +185,7 @@ mod tests {
         let former_clusters = vec![4, 5];
         let survivor = Passport { survival: Survival::Pending, former_clusters, settled: true, ..plain.clone() };
         let survived = Passport { survival: Survival::Done, permit: Bytes::from_static(b"nonce"), ..founder.clone() };
-        let restored = Passport { restored: true, ..survivor.clone() };
-        for passport in [&plain, &founder, &unclaimed, &survivor, &survived, &restored] {
+        for passport in [&plain, &founder, &unclaimed, &survivor, &survived] {
             assert_eq!(Passport::decode(&passport.encode()).as_ref(), Ok(passport));
             let bytes = passport.encode();
             assert!((0..bytes.len()).all(|len| Passport::decode(&bytes[..len]).is_err()));

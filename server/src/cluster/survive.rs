@@ -85,8 +85,7 @@ pub fn carry_out(config: &Config, log: &mut Log) -> Result<(), SurviveError> {
 
 /// Notes on disk what is about to happen, and the ID that the cluster will have.
 fn begin(passport: &mut Passport, wal: &Arc<Wal>, how: Survive) -> Result<(), SurviveError> {
-    // What was restored has no log before its first start.
-    let has_data = passport.settled && (passport.restored || wal.last().is_some());
+    let has_data = passport.settled && wal.last().is_some();
     let Some(identity) = passport.identity.as_mut().filter(|_| has_data) else {
         return Err(SurviveError::NoData);
     };
@@ -114,7 +113,7 @@ fn write(config: &Config, identity: Identity, permit: &Bytes, wal: &Wal) -> io::
     // In this term nobody else is voted for: no entry of another leader has its IDs.
     let vote = codec::encode_vote(&Vote::new(term, me));
     wait(|done| wal.save_vote(vote, done))?;
-    let next = last.map_or(0, |last| last.index + 1);
+    let next = last.map_or(0, |last| last.index) + 1;
     let membership = Membership::new_with_defaults(vec![BTreeSet::from([me])], []);
     let payloads = [Payload::Normal(alone(config, identity, permit)), Payload::Membership(membership)];
     let entries = payloads.iter().zip(next..);
@@ -137,7 +136,8 @@ fn alone(config: &Config, identity: Identity, permit: &Bytes) -> Proposal {
     Proposal { requests: Arc::new([Request::new(request)]) }
 }
 
-fn wait(call: impl FnOnce(keepstone_wal::Done) -> Result<(), keepstone_wal::WalError>) -> io::Result<()> {
+/// Calls the log and waits until that is on disk.
+pub fn wait(call: impl FnOnce(keepstone_wal::Done) -> Result<(), keepstone_wal::WalError>) -> io::Result<()> {
     let (told, done) = mpsc::channel();
     call(Box::new(move |result| drop(told.send(result)))).map_err(io::Error::other)?;
     done.recv().unwrap_or_else(|_| Err(io::Error::other("the log closed")))
