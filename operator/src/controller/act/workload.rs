@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{ActError, Done, Hands};
 use crate::controller::api::{Api, Deletion, typed, uid, version};
 use crate::controller::kind::Kind;
-use crate::controller::look::at;
 use crate::controller::look::claims::LEFT_ANNOTATION;
+use crate::controller::look::{at, jobs};
 use crate::controller::members::Members;
 use crate::controller::write::wanted;
 use crate::convert;
@@ -60,10 +60,17 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
         Ok(())
     }
 
-    /// The claim of the log goes first: nobody would look for it once that of the data is gone.
+    /// The claim of the log goes first: nobody would look for it once that of the data is gone. A pod that has ended keeps
+    /// its claims from going, so those of copies and restores go before either; their Jobs stay, and say what was done.
     pub(super) async fn delete_claim(&self, ordinal: Ordinal, id: &str) -> Done {
         let names = &self.look.blueprint.names;
         let data = self.same(Kind::Claim, &names.claim(ordinal), id)?;
+        for claim in [names.wal_claim(ordinal), names.claim(ordinal)] {
+            for pod in jobs::holding(&self.look.objects, &claim) {
+                let how = Deletion { uid: Some(uid(pod).to_owned()), ..Deletion::default() };
+                self.api.delete(Kind::Pod, &crate::controller::write::name(pod), &how).await?;
+            }
+        }
         let owner = |claim: &Value| claim.pointer("/metadata/annotations").map(owner_of).unwrap_or_default().to_owned();
         if let Some(wal) = self.live(Kind::Claim, &names.wal_claim(ordinal)).filter(|wal| owner(wal) == owner(data)) {
             self.delete(Kind::Claim, &names.wal_claim(ordinal), uid(wal), Deletion::default()).await?;

@@ -74,6 +74,16 @@ pub fn pods<'a>(objects: &'a Objects, job: &'a str) -> impl Iterator<Item = &'a 
     objects.of(Kind::Pod).filter(move |pod| text(pod, JOB_LABEL) == job)
 }
 
+/// Pods of Jobs that have ended, and hold a claim for as long as they are there.
+pub fn holding<'a>(objects: &'a Objects, claim: &'a str) -> impl Iterator<Item = &'a Value> {
+    let mounts = move |pod: &Value| {
+        let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
+        volumes.is_some_and(|all| all.iter().any(|one| text(one, "/persistentVolumeClaim/claimName") == claim))
+    };
+    let ended = |pod: &Value| matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
+    objects.of(Kind::Pod).filter(move |pod| !text(pod, JOB_LABEL).is_empty() && ended(pod) && mounts(pod))
+}
+
 /// What the Job's agents said last: that it is done, if any said so.
 #[must_use]
 pub fn report(objects: &Objects, job: &str) -> Option<Report> {
@@ -156,6 +166,26 @@ mod tests {
         assert_eq!(phase(&job("Complete", "False")), Phase::Running);
         assert_eq!(phase(&json!({})), Phase::Running);
         assert_eq!((over(&job("Failed", "True")), over(&job("Failed", "False"))), (Some(Time(1_795_305_600)), None));
+    }
+
+    /// A claim that is deleted stays for as long as a pod has it, ended or not.
+    #[test]
+    fn only_what_a_job_left_behind_is_taken_off_a_claim() {
+        let pod = |name: &str, job: Option<&str>, phase: &str, claim: &str| {
+            let labels = job.map_or_else(|| json!({}), |job| json!({"batch.kubernetes.io/job-name": job}));
+            let volumes = json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}, {"name": "other"}]);
+            let metadata = json!({"name": name, "labels": labels});
+            (Kind::Pod, json!({"metadata": metadata, "spec": {"volumes": volumes}, "status": {"phase": phase}}))
+        };
+        let all = objects(&[
+            pod("main-save-1-0-x", Some("main-save-1-0"), "Succeeded", "data-main-0"),
+            pod("main-save-1-0-y", Some("main-save-1-0"), "Failed", "data-main-0"),
+            pod("main-save-2-0-x", Some("main-save-2-0"), "Running", "data-main-0"),
+            pod("main-save-1-1-x", Some("main-save-1-1"), "Succeeded", "data-main-1"),
+            pod("main-0", None, "Succeeded", "data-main-0"),
+        ]);
+        let names: Vec<_> = holding(&all, "data-main-0").map(|pod| text(pod, "/metadata/name")).collect();
+        assert_eq!(names, ["main-save-1-0-x", "main-save-1-0-y"]);
     }
 
     /// A pod that was retried has failed before; of several failures the last one counts.
