@@ -197,7 +197,11 @@ fn a_backup_comes_back_whole() {
         (MEMBER_ID, "default", &["http://localhost:2380".to_owned()][..])
     );
     assert_eq!(members.incarnation(identity.member_id), Some(&log.passport.incarnation[..]));
-    assert!(applied.log_id.is_none() && log.wal.last().is_none(), "no entry of the old log");
+    // One entry stands for the backup, and is not there to be sent to anybody.
+    let base = log.wal.purged().expect("the log begins after the backup");
+    let reached = applied.log_id.expect("something is applied");
+    assert_eq!((base.index, log.wal.last(), log.wal.first_index()), (reached.index(), Some(base), None));
+    assert_eq!(applied.membership.voter_ids().collect::<Vec<_>>(), [MEMBER_ID]);
 }
 
 #[test]
@@ -339,7 +343,7 @@ fn protected_and_newer_backups_are_refused() {
     Place::new(&backup).refused(&[], "is of version 3.7.0");
     let url = "default=http://a:1,other=http://b:1";
     let flags = ["--initial-cluster", url, "--initial-advertise-peer-urls", "http://a:1"];
-    Place::new(&Backup::full()).refused(&flags, "clusters of one member");
+    Place::new(&Backup::full()).refused(&flags, "becomes a cluster of one");
 }
 
 #[test]
