@@ -144,21 +144,18 @@ func (l *load) work(ctx context.Context, c *clientv3.Client, client int) {
 	}
 }
 
-// watch follows the run's keys from the first revision that there is. It closes created when it is heard for the first time;
-// only then is anything written, so that nothing that has been compacted by then is of this run.
+// watch follows the run's keys from the revision after the one that is current when it begins: all before that is older than
+// the run, and may be compacted. It closes created when it is heard for the first time; only then is anything written.
 func (l *load) watch(ctx context.Context, c *clientv3.Client, created chan<- struct{}) {
-	next := int64(1)
+	next := current(ctx, c, l.o.prefix) + 1
 	heard := false
 	for ctx.Err() == nil {
 		stream, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 		for answer := range c.Watch(stream, l.o.prefix, clientv3.WithPrefix(), clientv3.WithRev(next), clientv3.WithCreatedNotify()) {
 			if answer.CompactRevision != 0 {
-				if heard {
-					l.r.broken(fmt.Sprintf("the watch is at %d, and all before %d is compacted", next, answer.CompactRevision))
-					cancel()
-					return
-				}
-				next = answer.CompactRevision
+				l.r.broken(fmt.Sprintf("the watch is at %d, and all before %d is compacted", next, answer.CompactRevision))
+				cancel()
+				return
 			}
 			// Any other end, such as that of a member without a leader, is a reason to ask again.
 			if answer.Err() != nil {
@@ -175,6 +172,21 @@ func (l *load) watch(ctx context.Context, c *clientv3.Client, created chan<- str
 		}
 		cancel()
 		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// current is the revision that a store is at.
+func current(ctx context.Context, c *clientv3.Client, prefix string) int64 {
+	for {
+		try, cancel := context.WithTimeout(ctx, time.Second)
+		answer, err := c.Get(try, prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+		cancel()
+		if err == nil {
+			return answer.Header.Revision
+		}
+		if pause(ctx, 100*time.Millisecond); ctx.Err() != nil {
+			return 0
+		}
 	}
 }
 
