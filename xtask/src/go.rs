@@ -104,7 +104,7 @@ pub fn robustness(job: &Job) -> Result<()> {
 /// What judges the end-to-end tests, and what they run in, as far as it can be tested without a cluster.
 pub fn e2e(job: &Job) -> Result<()> {
     let mut command = Command::new("go");
-    command.current_dir(job.place.root.join("tests/e2e"));
+    command.current_dir(job.place.root.join("tests/e2e")).env("KEEPSTONE_BIN", job.place.dev("keepstone"));
     run::to_end(command.args(["test", "-count=1", "./lab", "./history", "./client"]), job.deadline)?;
     let mut command = Command::new("go");
     command.current_dir(job.place.root.join("tests/e2e"));
