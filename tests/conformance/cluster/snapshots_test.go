@@ -29,27 +29,33 @@ var large = strings.Repeat("0123456789abcdef", 1<<13)
 // the others go on.
 func leftBehind(t *testing.T, signal syscall.Signal, before func(*member)) (all []*member, last *member) {
 	t.Helper()
-	all = three(t, harness.UnderTest(t), shortLog...)
-	found, others := leader(t, all)
+	for _, name := range []string{"a", "b", "c"} {
+		m := newMember(t, harness.UnderTest(t), name)
+		// Else nobody is told of each message that fails.
+		m.env = []string{"KEEPSTONE_LOG=openraft::replication=warn"}
+		all = append(all, m)
+	}
+	found(t, all, shortLog...)
+	lead, others := leader(t, all)
 	last = others[0]
 	before(last)
 	status, err := last.connect().Status(within(t), last.client)
 	require.NoError(t, err)
-	givenUp := func() int { return strings.Count(found.log(), "ReplicationCore recv RPCError") }
+	givenUp := func() int { return strings.Count(lead.log(), "ReplicationCore recv RPCError") }
 	seen := givenUp()
 	if signal == syscall.SIGSTOP {
 		require.NoError(t, last.cmd.Process.Signal(signal))
 		// Until the leader has given up the connection, what it sends waits there.
-		fill(t, found, "unnoticed", 1, value)
+		fill(t, lead, "unnoticed", 1, value)
 		harness.Eventually(t, "the leader to notice", func() bool { return givenUp() > seen })
 	} else {
 		last.end(signal)
 	}
 	// Large, so that no more than a part of one is on its way to a member that does not read.
-	fill(t, found, "while-away", 300, large)
-	purge(t, found)
+	fill(t, lead, "while-away", 300, large)
+	purge(t, lead)
 	// What it is being sent at the time is purged once that has failed. A few entries may wait for it on the way.
-	harness.Eventually(t, "the log to go", func() bool { return purged(found) > status.RaftIndex+100 })
+	harness.Eventually(t, "the log to go", func() bool { return purged(lead) > status.RaftIndex+100 })
 	return all, last
 }
 
