@@ -4,8 +4,8 @@
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, KeyToPath,
-    PersistentVolumeClaimVolumeSource, PodAffinity, PodAffinityTerm, PodSecurityContext, PodSpec, PodTemplateSpec,
-    SeccompProfile, SecretKeySelector, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    PersistentVolumeClaimVolumeSource, PodAffinity, PodAffinityTerm, PodSpec, PodTemplateSpec, SecretKeySelector,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use keepstone_operator_api::backup::Store;
@@ -18,6 +18,7 @@ use super::task::{Location, TASK_VARIABLE, Task};
 use crate::Blueprint;
 use crate::names::Names;
 use crate::objects::mounts::{CA_KEY, DATA, DATA_DIR, WAL, WAL_DIR};
+use crate::objects::pod::security;
 
 /// Tells agents from members.
 const COMPONENT: &str = "app.kubernetes.io/component";
@@ -27,8 +28,6 @@ const STORE_CA_MOUNT: &str = "/etc/keepstone/store-ca";
 const STORE_MOUNT: &str = "/backups";
 const SCRATCH_MOUNT: &str = "/scratch";
 const SCRATCH_FILE: &str = "/scratch/snapshot.db";
-/// The user that the images are made for.
-const USER: i64 = 65532;
 /// How often it is tried anew.
 const RETRIES: i32 = 3;
 /// Seconds until it is given up.
@@ -294,15 +293,7 @@ fn pod(container: Container, volumes: Vec<Volume>) -> PodSpec {
         restart_policy: Some("Never".to_owned()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
-            ..PodSecurityContext::default()
-        }),
+        security_context: Some(security()),
         ..PodSpec::default()
     }
 }

@@ -77,17 +77,23 @@ fn spec(b: &Blueprint, image: &str) -> PodSpec {
         automount_service_account_token: Some(false),
         // A Service called `etcd` would put ETCD_PORT into the environment, which a member reads its settings from.
         enable_service_links: Some(false),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            // Going through a large volume at each start takes minutes.
-            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
-            ..PodSecurityContext::default()
-        }),
+        security_context: Some(security()),
         ..PodSpec::default()
+    }
+}
+
+/// What every pod of ours runs as: nobody, within the restricted rules.
+#[must_use]
+pub fn security() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(USER),
+        run_as_group: Some(USER),
+        fs_group: Some(USER),
+        // Going through a large volume at each start takes minutes.
+        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
+        ..PodSecurityContext::default()
     }
 }
 

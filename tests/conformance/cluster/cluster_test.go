@@ -163,12 +163,9 @@ func TestTwoWipedMembersFoundNoSecondCluster(t *testing.T) {
 	}
 }
 
-func TestAMemberComesAndGoes(t *testing.T) {
-	all := three(t, harness.UnderTest(t))
-	client := all[0].connect()
-	joiner := newMember(t, harness.UnderTest(t), "d")
-	joiner.flags = []string{"--join=http://" + all[1].peer}
-	var id uint64
+// learner adds one that is to be started, and says which ID it has.
+func learner(t *testing.T, client *clientv3.Client, joiner *member) (id uint64) {
+	t.Helper()
 	// A member that has just been heard of does not count as healthy for five seconds.
 	harness.Eventually(t, "the members to be healthy for long enough", func() bool {
 		added, err := client.MemberAddAsLearner(within(t), []string{"http://" + joiner.peer})
@@ -179,6 +176,15 @@ func TestAMemberComesAndGoes(t *testing.T) {
 		id = added.Member.ID
 		return true
 	})
+	return id
+}
+
+func TestAMemberComesAndGoes(t *testing.T) {
+	all := three(t, harness.UnderTest(t))
+	client := all[0].connect()
+	joiner := newMember(t, harness.UnderTest(t), "d")
+	joiner.flags = []string{"--join=http://" + all[1].peer}
+	id := learner(t, client, joiner)
 	joiner.start()
 	joiner.ready()
 	_, err := joiner.connect().Put(within(t), "a", "1")

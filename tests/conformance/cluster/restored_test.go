@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"keepstone.io/conformance/harness"
@@ -53,16 +52,7 @@ func joined(t *testing.T, m *member) *member {
 	t.Helper()
 	joiner := newMember(t, m.bin, "b")
 	joiner.flags = []string{"--join=http://" + m.peer}
-	var id uint64
-	harness.Eventually(t, "the members to be healthy for long enough", func() bool {
-		added, err := m.connect().MemberAddAsLearner(within(t), []string{"http://" + joiner.peer})
-		if err != nil {
-			require.ErrorIs(t, err, rpctypes.ErrUnhealthy)
-			return false
-		}
-		id = added.Member.ID
-		return true
-	})
+	id := learner(t, m.connect(), joiner)
 	joiner.start()
 	joiner.ready()
 	harness.Eventually(t, "the learner to be promoted", func() bool {
