@@ -98,6 +98,7 @@ pub struct MemberStatus {
     pub pod_uid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pvc_name: Option<String>,
+    /// Of the claim that its data is on, or was when it last answered.
     #[serde(rename = "pvcUID", skip_serializing_if = "Option::is_none")]
     pub pvc_uid: Option<String>,
     /// When `isHealthy` last changed.

@@ -9,7 +9,7 @@ use crate::act::{Act, Outcome, Permit, PermitKind};
 use crate::condition::Reason;
 use crate::ids::{ClusterId, Ordinal, Seconds};
 use crate::next::Next;
-use crate::observed::Phase;
+use crate::observed::{Phase, Pod};
 use crate::operation::{Bootstrap, Intent, Operation};
 use crate::verbs;
 use crate::view::{View, quorum};
@@ -110,8 +110,7 @@ fn make_seed(v: &View) -> Next {
 fn name_seed(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
     let pod = v.pods.get(&Ordinal::SEED).filter(|p| !p.terminating);
     let doomed = v.claims.get(&Ordinal::SEED).is_some_and(|c| c.terminating && c.owner == v.o.cluster.uid);
-    let stranded = v.pods.get(&Ordinal::SEED).is_some_and(|p| p.terminating && p.node_lost.is_some());
-    if doomed || stranded {
+    if doomed || v.pods.get(&Ordinal::SEED).is_some_and(Pod::stranded) {
         // Somebody deleted the claim, which goes only with the pod, or its node is gone. Nothing was founded yet.
         return v.end(Ordinal::SEED, true);
     }
@@ -151,8 +150,8 @@ fn await_founding(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permi
         }
     }
     let foreign = v.o.answers.contains_key(&Ordinal::SEED) && seed.is_none();
-    let same =
-        !foreign && v.pods.get(&Ordinal::SEED).is_some_and(|p| Some(&p.uid) == permit.pod.as_ref()) && claim.is_some();
+    let pod = v.pods.get(&Ordinal::SEED).filter(|p| Some(&p.uid) == permit.pod.as_ref());
+    let same = !foreign && claim.is_some() && pod.is_some_and(|p| !p.stranded());
     if v.overdue(operation) || !same {
         return try_again(v, operation, b, permit, v.overdue(operation));
     }

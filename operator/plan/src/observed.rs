@@ -78,6 +78,8 @@ pub struct Cluster {
     /// The number of the last operation there was.
     pub seq: u64,
     pub marks: Marks,
+    /// `status.members`: of each voter that the table named last, the claim that its data is on.
+    pub volumes: BTreeMap<Ordinal, Uid>,
 }
 
 /// When something was done for the last time, as status remembers it.
@@ -129,6 +131,14 @@ pub struct Pod {
     /// Since when its node has not been heard of.
     pub node_lost: Option<Time>,
     pub verdict: Option<Verdict>,
+}
+
+impl Pod {
+    /// It is to end, and nobody is there to end it.
+    #[must_use]
+    pub fn stranded(&self) -> bool {
+        self.terminating && self.node_lost.is_some()
+    }
 }
 
 /// What a server that ended, or waits, said about its data.

@@ -4,7 +4,6 @@ use crate::act::Alarm;
 use crate::condition::Reason;
 use crate::ids::Ordinal;
 use crate::next::Next;
-use crate::observed::Pod;
 use crate::operation::{Intent, Leave, Operation};
 use crate::view::{Loss, View};
 
@@ -82,14 +81,14 @@ pub(crate) fn quorum(v: &View) -> Next {
     if !v.quorum_lost() {
         return Next::wait(Reason::MembersUnreachable, "the member table can't be read");
     }
-    let since = v.o.cluster.marks.quorum_lost.unwrap_or(v.now);
-    if !v.majority_gone() || v.now.since(since) < v.d.recovery.after {
-        return Next::wait(Reason::QuorumLost, "too few members answer; what data they have is still there");
+    if !v.majority_gone() {
+        return Next::wait(Reason::QuorumLost, "too few members answer; nothing tells that their data is lost");
     }
     let Some(survivor) = crate::recover::survivor(v) else {
         return Next::wait(Reason::QuorumLost, "no member's data is left: found a new cluster from a backup");
     };
-    if v.d.recovery.automatic {
+    let since = v.o.cluster.marks.quorum_lost.unwrap_or(v.now);
+    if v.d.recovery.automatic && v.now.since(since) >= v.d.recovery.after {
         return crate::recover::begin(v, survivor, None);
     }
     let (name, pod) = (&v.o.cluster.name, v.pod(survivor));
@@ -106,8 +105,7 @@ pub(crate) fn orphans(v: &View) -> Next {
     if sized != Next::Pass {
         return sized;
     }
-    let stranded = |p: &&Pod| p.terminating && p.node_lost.is_some();
-    if let Some(n) = v.pods.iter().find(|(n, p)| n.0 >= v.span() && stranded(p)).map(|(n, _)| *n) {
+    if let Some(n) = v.pods.iter().find(|(n, p)| n.0 >= v.span() && p.stranded()).map(|(n, _)| *n) {
         return v.end(n, true);
     }
     if let Some(learner) = v.members().iter().find(|m| m.learner) {

@@ -156,7 +156,7 @@ impl<'a> View<'a> {
     /// need not be waited for.
     pub fn end(&self, ordinal: Ordinal, free: bool) -> Next {
         let Some(pod) = self.pods.get(&ordinal) else { return Next::Pass };
-        let force = free && pod.terminating && pod.node_lost.is_some();
+        let force = free && pod.stranded();
         if pod.terminating && !force {
             return Next::wait(Reason::WaitingForMembers, format!("pod {ordinal} is ending"));
         }
@@ -173,7 +173,7 @@ impl<'a> View<'a> {
         if answer.is_some() {
             return claim.is_some_and(|c| c.terminating).then_some(Loss::Doomed);
         }
-        if claim.is_none_or(|c| c.terminating) {
+        if claim.is_none_or(|c| c.terminating) || self.replaced(ordinal) {
             return Some(Loss::Data);
         }
         let pod = self.pods.get(&ordinal)?;
@@ -191,11 +191,19 @@ impl<'a> View<'a> {
         (crashes || pod.node_lost.is_some_and(long)).then_some(Loss::Hopeless)
     }
 
-    /// Whether most places have lost their data for good, so that no waiting brings a quorum back.
+    /// Whether another claim is where the member's was: the StatefulSet makes a blank one for one that was deleted. With
+    /// a quorum the members tell this themselves, and know more.
+    fn replaced(&self, ordinal: Ordinal) -> bool {
+        let had = self.o.cluster.volumes.get(&ordinal).filter(|_| self.table.is_none());
+        had.zip(self.claims.get(&ordinal)).is_some_and(|(had, now)| *had != now.uid)
+    }
+
+    /// Whether most voters have lost their data for good, so that no waiting brings a quorum back.
     pub fn majority_gone(&self) -> bool {
-        let places = self.replicas() as usize;
-        let gone = (0..self.replicas()).filter(|n| self.loss(Ordinal(*n)) == Some(Loss::Data)).count();
-        places > 0 && places - gone < quorum(places)
+        let known: Vec<Ordinal> = self.o.cluster.volumes.keys().copied().collect();
+        let places = if known.is_empty() { (0..self.replicas()).map(Ordinal).collect() } else { known };
+        let gone = places.iter().filter(|n| self.loss(**n) == Some(Loss::Data)).count();
+        !places.is_empty() && places.len() - gone < quorum(places.len())
     }
 
     /// No majority can be seen: there is no table, and too few follow one leader to give one.

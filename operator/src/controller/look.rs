@@ -16,10 +16,10 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use keepstone_operator_api::EtcdCluster;
-use keepstone_operator_api::status::Marks as ApiMarks;
+use keepstone_operator_api::status::{Marks as ApiMarks, MemberStatus};
 use keepstone_operator_plan::act::{Permit, PermitKind};
 use keepstone_operator_plan::desired::Desired;
-use keepstone_operator_plan::ids::{ClusterId, Nonce, Ordinal, Template, Time, Version};
+use keepstone_operator_plan::ids::{ClusterId, Nonce, Ordinal, Template, Time, Uid, Version};
 use keepstone_operator_plan::observed::{Cluster, Echo, Marks, Observed, Seen, Workload};
 use keepstone_operator_plan::operation::{Intent, Operation};
 use serde_json::Value;
@@ -173,7 +173,7 @@ pub async fn look(
         objects.seen(Kind::StatefulSet, || workload(&blueprint, &objects)),
         objects.seen(Kind::Claim, || claims::read(&blueprint, &objects)),
     );
-    let about = about(&cluster, id)?;
+    let about = about(names, &cluster, id)?;
     let operation = about.operation.clone();
     let observed = Observed {
         cluster: about,
@@ -254,7 +254,7 @@ fn cluster_id(cluster: &EtcdCluster) -> Result<Option<ClusterId>, Blind> {
     Ok(id.map(|id| convert::text::number("status.clusterID", id).map(ClusterId)).transpose()?)
 }
 
-fn about(cluster: &EtcdCluster, cluster_id: Option<ClusterId>) -> Result<Cluster, Blind> {
+fn about(names: &Names, cluster: &EtcdCluster, cluster_id: Option<ClusterId>) -> Result<Cluster, Blind> {
     let (meta, status) = (&cluster.metadata, cluster.status.clone().unwrap_or_default());
     let operation = status.operation.as_ref().map(convert::record::read).transpose()?;
     Ok(Cluster {
@@ -267,7 +267,13 @@ fn about(cluster: &EtcdCluster, cluster_id: Option<ClusterId>) -> Result<Cluster
         seq: status.operation_seq.max(operation.as_ref().map_or(0, |operation| operation.seq)),
         operation,
         marks: marks(&status.marks),
+        volumes: volumes(names, &status.members),
     })
+}
+
+fn volumes(names: &Names, members: &[MemberStatus]) -> BTreeMap<Ordinal, Uid> {
+    let voters = members.iter().filter(|member| !member.is_learner);
+    voters.filter_map(|member| Some((names.ordinal(&member.name)?, member.pvc_uid.as_deref()?.into()))).collect()
 }
 
 #[must_use]

@@ -7,7 +7,7 @@ use keepstone_operator_api::{EtcdBackup, EtcdClusterStatus, Reason};
 use keepstone_operator_plan::Plan;
 use keepstone_operator_plan::act::{Act, Alarm};
 use keepstone_operator_plan::ids::{MemberId, Time};
-use keepstone_operator_plan::observed::{Marks, Member, Surface};
+use keepstone_operator_plan::observed::{Claim, Marks, Member, Surface};
 use keepstone_operator_plan::operation::Intent;
 use serde_json::{Value, json};
 
@@ -170,9 +170,14 @@ fn member(row: &Member, leader: Option<MemberId>, look: &Look, before: &[MemberS
             .collect(),
         pod_uid: pod.map(|pod| pod.uid.0.to_string()),
         pvc_name: row.ordinal.map(|n| names.claim(n)),
-        pvc_uid: claim.map(|claim| claim.uid.0.to_string()),
+        pvc_uid: volume(old.filter(|_| answer.is_none()), claim),
         last_transition_time: since.or_else(|| Some(stamp(now))),
     }
+}
+
+/// The claim that a member's data is on: while it does not answer the one it was on, whatever was put in its place since.
+fn volume(silent: Option<&MemberStatus>, claim: Option<&Claim>) -> Option<String> {
+    silent.and_then(|old| old.pvc_uid.clone()).or_else(|| claim.map(|claim| claim.uid.0.to_string()))
 }
 
 fn certificates(look: &Look) -> Option<CertificateStatus> {
@@ -228,6 +233,23 @@ fn phase(status: &EtcdClusterStatus, look: &Look) -> Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_blank_claim_is_not_taken_for_the_one_a_silent_members_data_was_on() {
+        let claim = |uid: &str| Claim {
+            uid: uid.into(),
+            owner: "cluster".into(),
+            terminating: false,
+            left: None,
+            request: 1,
+            capacity: 1,
+            resize_rejected: false,
+        };
+        let had = MemberStatus { pvc_uid: Some("first".into()), ..MemberStatus::default() };
+        assert_eq!(volume(Some(&had), Some(&claim("second"))).as_deref(), Some("first"));
+        assert_eq!(volume(None, Some(&claim("second"))).as_deref(), Some("second"), "it answers from there");
+        assert_eq!(volume(Some(&MemberStatus::default()), Some(&claim("first"))).as_deref(), Some("first"));
+    }
 
     #[test]
     fn numbers_alone_are_written_now_and_then_only() {

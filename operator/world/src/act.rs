@@ -1,13 +1,13 @@
 //! What an act does, and what none may bring about.
 
-use keepstone_operator_plan::act::{Act, Outcome, PermitKind};
+use keepstone_operator_plan::act::{Act, Outcome, Permit, PermitKind};
 use keepstone_operator_plan::ids::{ClusterId, MemberId, Ordinal, Uid};
 use keepstone_operator_plan::observed::{Observed, Phase};
 use keepstone_operator_plan::operation::{Intent, Operation};
 
-use crate::World;
 use crate::kube::{Kind, Workload, claim_uid, pod_uid, workload_uid};
 use crate::servers::Row;
+use crate::{Fill, World};
 
 /// Whether it was carried out, or refused: for a precondition that no longer holds, or by the members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,10 @@ impl World {
                 if self.latched.is_some() && permit.kind != PermitKind::ForceNew {
                     return broken("a permit to found, while there is a cluster");
                 }
+                let there = self.fills.get(&permit.nonce).is_some_and(|f| f.phase == Phase::Succeeded);
+                if matches!(permit.kind, PermitKind::FoundFrom(_)) && !there {
+                    return broken("a permit to found from a backup that is not in place");
+                }
                 if self.permit.is_none() {
                     self.permit = Some(permit.clone());
                 }
@@ -96,6 +100,7 @@ impl World {
                 }
                 when(true)
             }
+            Act::Fill(permit) => self.fill(permit),
             Act::FinishRequest { uid, outcome } => {
                 let phase = if *outcome == Outcome::Succeeded { Phase::Succeeded } else { Phase::Failed };
                 self.requests.iter_mut().filter(|r| r.uid == *uid).for_each(|r| r.phase = phase);
@@ -271,6 +276,16 @@ impl World {
         }
         let disk = self.kube.delete_claim(n);
         self.scrap(disk);
+        when(true)
+    }
+
+    fn fill(&mut self, permit: &Permit) -> Answer {
+        let n = permit.ordinal.0;
+        let Some(disk) = self.kube.disk(n).filter(|d| claim_uid(*d) == permit.claim) else { return when(false) };
+        if self.kube.pods.get(&n).is_some_and(|p| p.started) || self.servers.disks[&disk].member.is_some() {
+            return broken("a backup is put into a directory that a server has opened");
+        }
+        self.fills.entry(permit.nonce).or_insert(Fill { disk, phase: Phase::Running });
         when(true)
     }
 

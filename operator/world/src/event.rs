@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::World;
+use keepstone_operator_plan::ids::Nonce;
+use keepstone_operator_plan::observed::Phase;
+
+use crate::kube::{claim_uid, pod_uid};
 use crate::servers::{Disk, Start};
+use crate::{Fill, World};
 
 /// What controllers, kubelets and servers do sooner or later, in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,6 +20,8 @@ pub enum Event {
     End(u32),
     Start(u32),
     CatchUp(u32),
+    /// A backup is on its volume.
+    Filled(Nonce),
 }
 
 /// What may go wrong, or be changed by people.
@@ -39,6 +45,8 @@ pub enum Fault {
     Config(u8),
     Minor(u8),
     Hibernate(bool),
+    /// A backup could not be put onto its volume.
+    FillFailed,
     /// Time passes: seconds.
     Later(u64),
 }
@@ -68,23 +76,34 @@ impl World {
                 all.push(Event::CatchUp(n));
             }
         }
+        let there = |f: &Fill| f.phase == Phase::Running && self.servers.disks.contains_key(&f.disk);
+        all.extend(self.fills.iter().filter(|(_, f)| there(f)).map(|(nonce, _)| Event::Filled(*nonce)));
         all
     }
 
     /// What the server at a place would do if it started now; none where nothing can start, or it runs.
     pub fn startable(&self, n: u32) -> Option<Start> {
         let pod = self.kube.pods.get(&n)?;
-        if pod.started || pod.terminating || pod.node_lost.is_some() || !pod.kind.starts() || self.fenced.contains(&n) {
+        // A permit opens the fence for the one it names.
+        let fenced = self.fenced.contains(&n) && !self.permitted(n);
+        if pod.started || pod.terminating || pod.node_lost.is_some() || !pod.kind.starts() || fenced {
             return None;
         }
         Some(self.start_of(n))
     }
 
+    /// Whether there is a permit that names the pod at a place, and its claim.
+    fn permitted(&self, n: u32) -> bool {
+        let (Some(pod), Some(disk), Some(permit)) = (self.kube.pods.get(&n), self.kube.disk(n), &self.permit) else {
+            return false;
+        };
+        permit.claim == claim_uid(disk) && permit.pod.as_ref().is_none_or(|uid| *uid == pod_uid(n, pod.made))
+    }
+
     pub(crate) fn start_of(&self, n: u32) -> Start {
-        let (Some(pod), Some(disk)) = (self.kube.pods.get(&n), self.kube.disk(n)) else { return Start::Wait };
-        let permit = self.permit.as_ref().filter(|p| p.claim == crate::kube::claim_uid(disk));
-        let named = permit.is_some_and(|p| p.pod.as_ref().is_none_or(|uid| *uid == crate::kube::pod_uid(n, pod.made)));
-        self.servers.start(n, disk, permit, named, |cluster| self.has_quorum(cluster))
+        let Some(disk) = self.kube.disk(n).filter(|_| self.kube.pods.contains_key(&n)) else { return Start::Wait };
+        let permit = self.permit.as_ref().filter(|p| p.claim == claim_uid(disk));
+        self.servers.start(n, disk, permit, self.permitted(n), |cluster| self.has_quorum(cluster))
     }
 
     fn catching_up(&self, n: u32) -> bool {
@@ -111,6 +130,11 @@ impl World {
                 let rows = self.servers.clusters.get_mut(&cluster).map(|t| t.rows.iter_mut());
                 if let Some(row) = rows.into_iter().flatten().find(|r| r.id == id) {
                     row.caught_up = true;
+                }
+            }
+            Event::Filled(nonce) => {
+                if let Some(fill) = self.fills.get_mut(&nonce) {
+                    fill.phase = Phase::Succeeded;
                 }
             }
         }
@@ -155,6 +179,7 @@ impl World {
             Fault::Config(to) => self.spec.kind.config != to,
             Fault::Minor(to) => self.spec.kind.minor != to,
             Fault::Hibernate(to) => self.spec.hibernate != to,
+            Fault::FillFailed => self.fills.values().any(|f| f.phase == Phase::Running),
             Fault::Later(_) => true,
         }
     }
@@ -195,6 +220,10 @@ impl World {
             Fault::Config(to) => self.edit(|s| s.kind.config = to),
             Fault::Minor(to) => self.edit(|s| s.kind.minor = to),
             Fault::Hibernate(to) => self.edit(|s| s.hibernate = to),
+            Fault::FillFailed => {
+                let running = self.fills.values_mut().filter(|f| f.phase == Phase::Running);
+                running.for_each(|f| f.phase = Phase::Failed);
+            }
             Fault::Later(seconds) => self.now += seconds,
         }
     }

@@ -14,7 +14,7 @@ pub mod servers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use keepstone_operator_plan::act::Permit;
-use keepstone_operator_plan::ids::Uid;
+use keepstone_operator_plan::ids::{MemberId, Nonce, Ordinal, Uid};
 use keepstone_operator_plan::observed::{Marks, Phase, Request};
 use keepstone_operator_plan::operation::Operation;
 
@@ -33,6 +33,12 @@ pub struct Spec {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Fill {
+    pub disk: DiskId,
+    pub phase: Phase,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct World {
     pub now: u64,
     pub spec: Spec,
@@ -44,6 +50,8 @@ pub struct World {
     pub operation: Option<Operation>,
     pub seq: u64,
     pub marks: Marks,
+    /// What `status.members` remembers of voters and their claims.
+    pub volumes: BTreeMap<Ordinal, (MemberId, Uid)>,
 
     pub kube: Kube,
     pub permit: Option<Permit>,
@@ -54,6 +62,8 @@ pub struct World {
     pub budget: Option<u32>,
     pub fenced: BTreeSet<u32>,
     pub saved: BTreeMap<DiskId, u64>,
+    /// Backups on their way to a volume, by the nonce of the permit that waits for them.
+    pub fills: BTreeMap<Nonce, Fill>,
     pub requests: Vec<Request>,
 
     pub servers: Servers,
@@ -72,6 +82,7 @@ impl World {
             operation: None,
             seq: 0,
             marks: Marks::default(),
+            volumes: BTreeMap::new(),
             kube: Kube::default(),
             permit: None,
             open: false,
@@ -79,6 +90,7 @@ impl World {
             budget: None,
             fenced: BTreeSet::new(),
             saved: BTreeMap::new(),
+            fills: BTreeMap::new(),
             requests: Vec::new(),
             servers: Servers::default(),
             given_up: BTreeSet::new(),

@@ -39,6 +39,7 @@ impl World {
             operation: self.operation.clone(),
             seq: self.seq,
             marks: self.marks,
+            volumes: self.volumes.iter().map(|(n, (_, claim))| (*n, claim.clone())).collect(),
         };
         let hide = |kind| blind == kind;
         Observed {
@@ -55,11 +56,24 @@ impl World {
             requests: Seen::Known(self.requests.clone()),
             backups: Seen::Known(Vec::new()),
             saved: seen(hide(Blind::Saved), || self.saved()),
-            filled: Seen::Known(None),
+            filled: Seen::Known(self.filled()),
             fenced: Seen::Known(self.fenced.iter().map(|n| Ordinal(*n)).collect()),
             keep_from: None,
             nonce: Nonce(self.seq + 1),
             echo,
+        }
+    }
+
+    /// Keeps what status would of what was seen.
+    pub fn remember(&mut self, seen: &Observed) {
+        let (Some(table), Some(claims)) = (seen.table.known(), seen.claims.known()) else { return };
+        let before = std::mem::take(&mut self.volumes);
+        for row in table.iter().filter(|row| !row.learner) {
+            let Some(n) = row.ordinal else { continue };
+            let answers = seen.answers.get(&n).is_some_and(|s| s.member_id == row.id);
+            let old = before.get(&n).filter(|(id, _)| *id == row.id && !answers).cloned();
+            let volume = old.or_else(|| Some((row.id, claims.get(&n)?.uid.clone())));
+            self.volumes.extend(volume.map(|volume| (n, volume)));
         }
     }
 
@@ -118,6 +132,11 @@ impl World {
             node_lost: p.node_lost.map(Time),
             verdict: refused,
         }
+    }
+
+    fn filled(&self) -> Option<Phase> {
+        let Intent::Bootstrap(bootstrap) = &self.operation.as_ref()?.intent else { return None };
+        Some(self.fills.get(&bootstrap.permit.as_ref()?.nonce)?.phase)
     }
 
     fn saved(&self) -> BTreeMap<Ordinal, Phase> {

@@ -157,6 +157,7 @@ pub fn look(world: &mut World, kube: &Kube, blind: Blind, echo: Option<Echo>) ->
     let seen = world.observe(kube, blind, echo);
     let plan = plan(&seen, &desired(&world.spec), Time(world.now));
     world.marks = plan.marks;
+    world.remember(&seen);
     (seen, plan)
 }
 

@@ -148,5 +148,7 @@ fn restoring_a_backup() {
     let mut world = three();
     let confirm = ClusterId(world.latched.expect("there is a cluster"));
     world.ask(Verb::Restore { source: "backup".into(), confirm });
-    check(world, &all_ills(), &bounds(1));
+    let mut faults = all_ills();
+    faults.push(Fault::FillFailed);
+    check(world, &faults, &bounds(1));
 }

@@ -118,6 +118,7 @@ pub fn nothing(size: u32) -> Case {
         operation: None,
         seq: 0,
         marks: Marks::default(),
+        volumes: BTreeMap::new(),
     };
     let o = Observed {
         cluster,
@@ -155,6 +156,7 @@ pub fn well(n: u32) -> Case {
     o.pods = Seen::Known(all().map(|n| (n, pod(n.0))).collect());
     o.claims = Seen::Known(all().map(|n| (n, claim(n.0))).collect());
     o.table = Seen::Known(all().map(|n| member(n.0)).collect());
+    o.cluster.volumes = all().map(|n| (n, uid(format!("claim-{n}")))).collect();
     o.answers = all().map(|n| (n, status(n.0))).collect();
     case
 }

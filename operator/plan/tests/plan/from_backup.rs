@@ -80,6 +80,18 @@ fn a_backup_that_does_not_arrive_is_fetched_anew_onto_another_volume_and_not_for
 }
 
 /// A large backup takes as long as it takes; what is said of a first member that doesn't come is another deadline.
+/// A restore has hours, and its pod will never end.
+#[test]
+fn a_seed_on_a_dead_node_makes_way_for_another_at_once() {
+    let mut case = fenced();
+    case.o.filled = Seen::Known(Some(Phase::Succeeded));
+    case.o.permit = Seen::Known(Some(from()));
+    case.o.answers.clear();
+    (case.pod(0).terminating, case.pod(0).node_lost) = (true, Some(NOW));
+    let Intent::Bootstrap(next) = case.intent() else { panic!("another intent") };
+    assert_eq!((next.attempt, next.spoiled, next.permit), (1, Some(uid("claim-0")), None));
+}
+
 #[test]
 fn a_restore_has_time_for_a_large_backup() {
     let mut case = nothing(3);

@@ -228,6 +228,42 @@ fn a_lost_majority_is_given_up_by_a_human() {
     assert!(message.contains("kubectl keepstone recover-quorum main --survivor main-2"), "{message}");
 }
 
+/// The StatefulSet makes a claim anew as soon as it is gone.
+#[test]
+fn blank_claims_where_data_was_are_a_loss_that_is_named() {
+    let mut case = majority_lost(2);
+    for n in 0..2 {
+        known(&mut case.o.claims).insert(Ordinal(n), Claim { uid: uid(format!("claim-{n}b")), ..claim(n) });
+    }
+    let told = |case: &Case| case.condition(ConditionType::Degraded).message.contains("--survivor main-2");
+    assert!(told(&case));
+    case.o.answers.clear();
+    assert!(told(&case), "who survives is told also while nobody answers");
+    case.o.cluster.volumes.insert(Ordinal(1), uid("claim-1b"));
+    assert!(!told(&case), "one of three is no majority");
+}
+
+/// Places that never had a member have lost nothing.
+#[test]
+fn a_statefulset_that_was_scaled_by_hand_makes_no_lost_majority() {
+    let mut case = well(3);
+    (1..3).for_each(|n| case.down(n));
+    case.no_quorum();
+    case.d.recovery.automatic = true;
+    case.o.cluster.marks.quorum_lost = Some(Time(NOW.0 - 3600));
+    case.workload().replicas = 7;
+    assert_eq!(case.act(), None);
+}
+
+#[test]
+fn the_way_out_is_told_at_once_and_taken_after_a_while() {
+    let mut case = majority_lost(2);
+    case.d.recovery.automatic = true;
+    case.o.cluster.marks.quorum_lost = None;
+    assert_eq!(case.act(), None);
+    assert!(case.condition(ConditionType::Degraded).message.contains("recover-quorum"));
+}
+
 #[test]
 fn members_that_are_only_slow_are_not_given_up() {
     let mut case = well(3);
