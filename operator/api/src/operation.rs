@@ -170,7 +170,7 @@ fn a_billion() -> i64 {
     1_000_000_000
 }
 
-fn yes() -> bool {
+pub(crate) fn yes() -> bool {
     true
 }
 

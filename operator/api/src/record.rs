@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::operation::yes;
 use crate::policy::DefragmentRule;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -192,7 +193,10 @@ pub struct RestoreRecord {
     /// ID, in hex, of the cluster that is given up.
     #[serde(rename = "lostClusterID")]
     pub lost_cluster_id: String,
-    /// UIDs of its claims, by place: saved first, then deleted.
+    /// Whether what there is, is saved first.
+    #[serde(default = "yes")]
+    pub snapshot_current_first: bool,
+    /// UIDs of its claims, by place, all to be deleted.
     pub claims: BTreeMap<String, String>,
 }
 

@@ -111,7 +111,9 @@ pub struct Recover {
 pub struct Restore {
     pub source: Arc<str>,
     pub lost: ClusterId,
-    /// Claims of the old cluster: saved first, then deleted.
+    /// Whether what there is, is saved first.
+    pub save: bool,
+    /// Claims of the old cluster, all to be deleted.
     pub claims: BTreeMap<Ordinal, Uid>,
 }
 
@@ -159,6 +161,7 @@ pub enum Verb {
     },
     Restore {
         source: Arc<str>,
+        save: bool,
         confirm: ClusterId,
     },
 }

@@ -1,6 +1,8 @@
 //! The data is replaced by a backup's. The old cluster is stopped and saved, its volumes go, and a seed founds a new
 //! one from the backup, as at the first time.
 
+use std::sync::Arc;
+
 use crate::act::Act;
 use crate::condition::Reason;
 use crate::ids::{ClusterId, Uid};
@@ -10,10 +12,10 @@ use crate::operation::{Bootstrap, Intent, Operation, Restore};
 use crate::upkeep;
 use crate::view::View;
 
-pub(crate) fn begin(v: &View, source: &std::sync::Arc<str>, lost: ClusterId, request: Option<Uid>) -> Next {
+pub(crate) fn begin(v: &View, source: &Arc<str>, save: bool, lost: ClusterId, request: Option<Uid>) -> Next {
     let ours = v.claims.iter().filter(|(_, c)| c.owner == v.o.cluster.uid && c.left.is_none());
     let claims = ours.map(|(n, c)| (*n, c.uid.clone())).collect();
-    let restore = Restore { source: source.clone(), lost, claims };
+    let restore = Restore { source: source.clone(), lost, save, claims };
     v.record_for(Intent::Restore(restore), v.d.deadlines.other, request)
 }
 
@@ -38,7 +40,7 @@ fn stop(v: &View) -> Next {
         Some(w) if w.replicas > 0 => Next::Act(Act::SetReplicas { uid: w.uid.clone(), from: w.replicas, to: 0 }),
         // Without it nobody ends the pods.
         None => crate::workload::create(v),
-        Some(_) => match v.pods.iter().find(|(_, p)| p.terminating && p.node_lost.is_some()) {
+        Some(_) => match v.pods.iter().find(|(_, p)| p.stranded()) {
             Some((n, _)) => v.end(*n, true),
             None if v.pods.is_empty() => Next::Pass,
             None => Next::wait(Reason::Restoring, "the members are being stopped"),
@@ -46,8 +48,11 @@ fn stop(v: &View) -> Next {
     }
 }
 
-/// One whole copy at least, unless there was nothing to copy.
+/// One whole copy at least, unless there was nothing to copy, or nobody wants it.
 fn save(v: &View, operation: &Operation, r: &Restore) -> Next {
+    if !r.save {
+        return Next::Pass;
+    }
     let Some(saved) = v.o.saved.known() else {
         return Next::wait(Reason::MembersUnreachable, "whether the data was saved can't be read");
     };

@@ -46,7 +46,9 @@ pub(crate) fn drastic(v: &View) -> Next {
         let next = match &request.verb {
             Verb::RecoverQuorum { survivor, confirm } => recover(v, request, id, *survivor, *confirm),
             Verb::Restore { confirm, .. } if *confirm != id => reject(request, "confirm is not this cluster's ID"),
-            Verb::Restore { source, .. } => crate::restore::begin(v, source, id, Some(request.uid.clone())),
+            Verb::Restore { source, save, .. } => {
+                crate::restore::begin(v, source, *save, id, Some(request.uid.clone()))
+            }
             _ => Next::Pass,
         };
         if next != Next::Pass {

@@ -165,10 +165,11 @@ pub async fn look(
     let targets = members::targets(&blueprint, pods.known(), credentials.as_ref());
     let id = cluster_id(&cluster)?;
     let told = members::ask(members, &blueprint, id, pods.known(), &targets).await;
-    let (requests, rejected) = {
+    let (mut requests, mut rejected) = {
         let revisions = orders::Kept { noted: given.keep, newest: told.answers.values().map(|it| it.revision).max() };
         orders::read(&objects, &names.cluster, &revisions, given.now)
     };
+    orders::sources(api, names, &objects, &mut requests, &mut rejected).await;
     let (workload, claims) = (
         objects.seen(Kind::StatefulSet, || workload(&blueprint, &objects)),
         objects.seen(Kind::Claim, || claims::read(&blueprint, &objects)),

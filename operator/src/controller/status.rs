@@ -7,11 +7,11 @@ use keepstone_operator_api::{EtcdBackup, EtcdClusterStatus, Reason};
 use keepstone_operator_plan::Plan;
 use keepstone_operator_plan::act::{Act, Alarm};
 use keepstone_operator_plan::ids::{MemberId, Time};
-use keepstone_operator_plan::observed::{Claim, Marks, Member, Surface};
+use keepstone_operator_plan::observed::{Marks, Member, Surface};
 use keepstone_operator_plan::operation::Intent;
 use serde_json::{Value, json};
 
-use super::api::{typed, uid, version};
+use super::api::{text, typed, uid, version};
 use super::kind::Kind;
 use super::look::{Look, trouble};
 use super::write::difference;
@@ -149,6 +149,12 @@ fn member(row: &Member, leader: Option<MemberId>, look: &Look, before: &[MemberS
     let is_healthy = answer.is_some_and(|answer| answer.leader.is_some());
     let old = before.iter().find(|old| old.id == id);
     let since = old.filter(|old| old.is_healthy == is_healthy).and_then(|old| old.last_transition_time.clone());
+    let born =
+        |kind, name: &str| look.objects.get(kind, name).map(|object| text(object, "/metadata/creationTimestamp"));
+    // A server that is killed by force answers while its pod's name, and its claim's, are another's already.
+    let on_claim = answer.is_some()
+        && pod.is_some_and(|pod| pod.started)
+        && row.ordinal.is_some_and(|n| born(Kind::Pod, &names.pod(n)) >= born(Kind::Claim, &names.claim(n)));
     let armed = o.alarms.known().into_iter().flatten().filter(|(member, _)| *member == row.id);
     MemberStatus {
         name: row.ordinal.map_or_else(|| hex(row.id.0), |n| names.pod(n)),
@@ -170,14 +176,14 @@ fn member(row: &Member, leader: Option<MemberId>, look: &Look, before: &[MemberS
             .collect(),
         pod_uid: pod.map(|pod| pod.uid.0.to_string()),
         pvc_name: row.ordinal.map(|n| names.claim(n)),
-        pvc_uid: volume(old.filter(|_| answer.is_none()), claim),
+        pvc_uid: volume(old, claim.map(|claim| &*claim.uid.0), on_claim).map(str::to_owned),
         last_transition_time: since.or_else(|| Some(stamp(now))),
     }
 }
 
-/// The claim that a member's data is on: while it does not answer the one it was on, whatever was put in its place since.
-fn volume(silent: Option<&MemberStatus>, claim: Option<&Claim>) -> Option<String> {
-    silent.and_then(|old| old.pvc_uid.clone()).or_else(|| claim.map(|claim| claim.uid.0.to_string()))
+/// The claim that a member's data is on: where it does not answer from the one that is there, the one it was on before.
+fn volume<'a>(old: Option<&'a MemberStatus>, now: Option<&'a str>, on_claim: bool) -> Option<&'a str> {
+    old.filter(|_| !on_claim).and_then(|old| old.pvc_uid.as_deref()).or(now)
 }
 
 fn certificates(look: &Look) -> Option<CertificateStatus> {
@@ -236,19 +242,11 @@ mod tests {
 
     #[test]
     fn a_blank_claim_is_not_taken_for_the_one_a_silent_members_data_was_on() {
-        let claim = |uid: &str| Claim {
-            uid: uid.into(),
-            owner: "cluster".into(),
-            terminating: false,
-            left: None,
-            request: 1,
-            capacity: 1,
-            resize_rejected: false,
-        };
         let had = MemberStatus { pvc_uid: Some("first".into()), ..MemberStatus::default() };
-        assert_eq!(volume(Some(&had), Some(&claim("second"))).as_deref(), Some("first"));
-        assert_eq!(volume(None, Some(&claim("second"))).as_deref(), Some("second"), "it answers from there");
-        assert_eq!(volume(Some(&MemberStatus::default()), Some(&claim("first"))).as_deref(), Some("first"));
+        assert_eq!(volume(Some(&had), Some("second"), false), Some("first"));
+        assert_eq!(volume(Some(&had), Some("second"), true), Some("second"), "it answers from there");
+        assert_eq!(volume(Some(&MemberStatus::default()), Some("first"), false), Some("first"));
+        assert_eq!(volume(None, Some("first"), false), Some("first"));
     }
 
     #[test]

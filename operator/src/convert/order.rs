@@ -21,6 +21,8 @@ pub enum Rejected {
     NoMember(Unclear),
     #[error("confirm is {0:?}, and has to be the cluster's name, a slash and its ID")]
     Confirmation(String),
+    #[error("the EtcdBackup {0} is not there, or not complete; nothing was touched")]
+    Backup(String),
     /// Nobody knows yet which revision that is; the order can wait.
     #[error("which revision to compact is not known yet")]
     RevisionUnknown,
@@ -34,6 +36,7 @@ impl Rejected {
             Self::Unclear(_) => Reason::InvalidSpec,
             Self::NoMember(_) => Reason::MemberNotFound,
             Self::Confirmation(_) => Reason::WrongConfirmation,
+            Self::Backup(_) => Reason::BackupNotFound,
             Self::RevisionUnknown => Reason::ClusterNotReady,
         }
     }
@@ -95,7 +98,11 @@ pub fn read(order: &EtcdOperationSpec, revision: impl Fn(&Keep) -> Option<Revisi
         return Ok(Verb::RestartMembers { members: members("spec.restartMembers.members", &it.members)? });
     }
     let it = order.restore.as_ref().ok_or_else(|| Unclear::new("spec", "there is no verb"))?;
-    Ok(Verb::Restore { source: source(&it.restore), confirm: confirmed(cluster, &it.confirm)? })
+    Ok(Verb::Restore {
+        source: source(&it.restore),
+        save: it.snapshot_current_first,
+        confirm: confirmed(cluster, &it.confirm)?,
+    })
 }
 
 /// The planner takes back every alarm whose cause is gone, and no other: whose it is need not be said.
@@ -164,10 +171,11 @@ mod tests {
         let asked = json!({
             "from": {"object": {"store": {"s3": {"bucket": "etcd"}}, "key": "a/b.db"}},
             "bumpRevision": 5, "markCompacted": false, "confirm": "main/1",
+            "snapshotCurrentFirst": false,
         });
-        let Ok(Verb::Restore { source, confirm }) = ask("restore", asked) else { panic!("it is an order") };
+        let Ok(Verb::Restore { source, save, confirm }) = ask("restore", asked) else { panic!("it is an order") };
         let restore = super::super::desired::source_of(&source).expect("we wrote it");
-        assert_eq!((restore.bump_revision, restore.mark_compacted, confirm), (5, false, ClusterId(1)));
+        assert_eq!((restore.bump_revision, restore.mark_compacted, save, confirm), (5, false, false, ClusterId(1)));
         assert_eq!(restore.from.object.map(|object| object.key).as_deref(), Some("a/b.db"));
     }
 

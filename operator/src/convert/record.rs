@@ -130,6 +130,7 @@ fn part(record: &mut OperationRecord, intent: &Intent) {
             record.restore = Some(api::RestoreRecord {
                 source: it.source.as_ref().to_owned(),
                 lost_cluster_id: hex(it.lost.0),
+                snapshot_current_first: it.save,
                 claims: by_place(&it.claims),
             });
         }
@@ -274,6 +275,7 @@ fn restore(it: &api::RestoreRecord) -> Result<Restore, Unclear> {
     Ok(Restore {
         source: it.source.as_str().into(),
         lost: ClusterId(number("status.operation.restore.lostClusterID", &it.lost_cluster_id)?),
+        save: it.snapshot_current_first,
         claims: of_places("status.operation.restore.claims", &it.claims)?,
     })
 }

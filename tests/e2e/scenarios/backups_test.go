@@ -35,6 +35,13 @@ func TestBackups(t *testing.T) {
 		return nil
 	})
 	client.Stop()
+	takenByHand(w)
+	restored(w, "copy", client)
+}
+
+// takenByHand has the backup by-hand taken of main.
+func takenByHand(w *harness.World) {
+	w.T.Helper()
 	w.Apply(`apiVersion: keepstone.io/v1alpha1
 kind: EtcdBackup
 metadata: {name: by-hand}
@@ -43,7 +50,6 @@ spec: {clusterRef: {name: main}, store: %s}
 	taken := w.Await(harness.Backups, "by-hand", "complete", backedUp)
 	w.Say("by hand: %s, %d bytes, revision %d", harness.Text(taken, "status", "artifact", "uri"),
 		harness.Number(taken, "status", "artifact", "sizeBytes"), harness.Number(taken, "status", "artifact", "revision"))
-	restored(w, "copy", client)
 }
 
 func backedUp(o *harness.Object) error {
@@ -83,12 +89,7 @@ func TestKilledMidRestore(t *testing.T) {
 	client := w.Found("main", 1, harness.Quick)
 	client.AwaitPuts(200)
 	client.Stop()
-	w.Apply(`apiVersion: keepstone.io/v1alpha1
-kind: EtcdBackup
-metadata: {name: by-hand}
-spec: {clusterRef: {name: main}, store: %s}
-`, harness.Store)
-	w.Await(harness.Backups, "by-hand", "complete", backedUp)
+	takenByHand(w)
 	// Nothing can be put in place as long as no node takes a pod.
 	w.Cordon(true, w.Nodes()...)
 	w.Apply("%s", fromBackup("copy"))
@@ -96,4 +97,50 @@ spec: {clusterRef: {name: main}, store: %s}
 	w.KillOperator()
 	w.Cordon(false, w.Nodes()...)
 	restored(w, "copy", client)
+}
+
+// TestRestoredInPlace gives up what a cluster has for a backup of it. An order with a backup that is not there touches nothing.
+func TestRestoredInPlace(t *testing.T) {
+	w := harness.New(t)
+	w.StartS3()
+	before := w.Found("main", 3, harness.Quick)
+	before.AwaitPuts(200)
+	before.Stop()
+	takenByHand(w)
+	after := w.StartClient("main")
+	after.AwaitPuts(100)
+	after.Stop()
+	id := harness.Text(w.AwaitSettled("main", 3), "status", "clusterID")
+	restore := func(order, backup string) {
+		w.Apply(`apiVersion: keepstone.io/v1alpha1
+kind: EtcdOperation
+metadata: {name: %s}
+spec: {clusterRef: {name: main}, restore: {from: {backupRef: {name: %s}}, confirm: main/%s}}
+`, order, backup, id)
+	}
+	restore("in-vain", "nowhere")
+	w.Await(harness.Operations, "in-vain", "rejected", func(o *harness.Object) error {
+		if phase := harness.Text(o, "status", "phase"); phase != "Rejected" {
+			return fmt.Errorf("it is %s: %s", phase, harness.Text(o, "status", "message"))
+		}
+		return nil
+	})
+	if now := harness.Text(w.AwaitSettled("main", 3), "status", "clusterID"); now != id {
+		t.Fatalf("the cluster was %s, and is %s", id, now)
+	}
+	restore("back", "by-hand")
+	w.Await(harness.Operations, "back", "done", succeeded)
+	if harness.Text(w.AwaitSettled("main", 3), "status", "clusterID") == id {
+		t.Error("the cluster has its old ID")
+	}
+	client := w.StartClient("main")
+	client.MustHave(before)
+	now := client.Keys("/e2e/")
+	for key, event := range after.History.State() {
+		if now[key] == event {
+			t.Errorf("%s was written after the backup, and is there", key)
+		}
+	}
+	client.AwaitPuts(50)
+	client.Stop()
 }

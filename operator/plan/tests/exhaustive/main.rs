@@ -147,7 +147,7 @@ fn a_new_version_and_the_way_back() {
 fn restoring_a_backup() {
     let mut world = three();
     let confirm = ClusterId(world.latched.expect("there is a cluster"));
-    world.ask(Verb::Restore { source: "backup".into(), confirm });
+    world.ask(Verb::Restore { source: "backup".into(), save: true, confirm });
     let mut faults = all_ills();
     faults.push(Fault::FillFailed);
     check(world, &faults, &bounds(1));

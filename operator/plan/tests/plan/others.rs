@@ -177,9 +177,9 @@ fn nothing_is_founded_without_its_certificates() {
 #[test]
 fn a_restore_saves_what_there_is_before_it_deletes_it() {
     let mut case = well(1);
-    case.request(Verb::Restore { source: "b1".into(), confirm: CLUSTER });
+    case.request(Verb::Restore { source: "b1".into(), save: true, confirm: CLUSTER });
     let claims = BTreeMap::from([(Ordinal(0), uid("claim-0"))]);
-    let restore = Intent::Restore(Restore { source: "b1".into(), lost: CLUSTER, claims });
+    let restore = Intent::Restore(Restore { source: "b1".into(), lost: CLUSTER, save: true, claims });
     assert_eq!(case.intent(), restore);
     case.under_way(restore).request = Some(uid("request"));
     assert_eq!(case.act(), Some(Act::OpenClientService { open: false }));
@@ -201,10 +201,23 @@ fn a_restore_saves_what_there_is_before_it_deletes_it() {
 }
 
 #[test]
+fn a_restore_saves_nothing_where_that_is_not_wanted() {
+    let mut case = well(1);
+    case.request(Verb::Restore { source: "b1".into(), save: false, confirm: CLUSTER });
+    let restore = case.intent();
+    case.under_way(restore).request = Some(uid("request"));
+    known(&mut case.o.objects).open = false;
+    case.workload().replicas = 0;
+    (case.o.pods, case.o.table) = (Seen::Known(BTreeMap::new()), Seen::Unknown);
+    case.o.answers.clear();
+    assert_eq!(case.act(), Some(Act::DeleteClaim { ordinal: Ordinal(0), uid: uid("claim-0") }));
+}
+
+#[test]
 fn a_restore_ends_pods_that_have_no_workload() {
     let mut case = well(2);
     let claims = BTreeMap::from([(Ordinal(0), uid("claim-0")), (Ordinal(1), uid("claim-1"))]);
-    case.under_way(Intent::Restore(Restore { source: "b1".into(), lost: CLUSTER, claims }));
+    case.under_way(Intent::Restore(Restore { source: "b1".into(), lost: CLUSTER, save: true, claims }));
     known(&mut case.o.objects).open = false;
     case.o.workload = Seen::Known(None);
     assert!(matches!(case.act(), Some(Act::ApplyWorkload { replicas: 0, .. })));

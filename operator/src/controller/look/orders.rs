@@ -6,11 +6,14 @@ use keepstone_operator_api::policy::Keep;
 use keepstone_operator_api::{BEFORE_ANNOTATION, EtcdBackup, EtcdOperation, KEEP_ANNOTATION, SCHEDULED_ANNOTATION};
 use keepstone_operator_plan::ids::{Revision, Time, Version};
 use keepstone_operator_plan::observed::{Backup, Phase, Request, Seen};
+use keepstone_operator_plan::operation::Verb;
 
 use super::Objects;
-use crate::controller::api::{ApiError, typed};
-use crate::controller::kind::Kind;
+use crate::Names;
+use crate::controller::api::{Api, ApiError, typed, uid};
+use crate::controller::kind::{Kind, Name};
 use crate::controller::memory::Revisions;
+use crate::convert::desired::source_of;
 use crate::convert::order::{self, Rejected};
 use crate::convert::text;
 
@@ -63,7 +66,51 @@ pub fn read(objects: &Objects, cluster: &str, kept: &Kept<'_>, now: Time) -> (Se
     (seen, rejected)
 }
 
-fn request(order: &EtcdOperation, verb: keepstone_operator_plan::operation::Verb) -> Request {
+/// A restore gives up what there is: not for a backup that can't take its place. Where that can't be told now, it waits.
+pub async fn sources(
+    api: &impl Api,
+    names: &Names,
+    objects: &Objects,
+    requests: &mut Seen<Vec<Request>>,
+    rejected: &mut Vec<Rejection>,
+) {
+    let Seen::Known(requests) = requests else { return };
+    for request in std::mem::take(requests) {
+        let name = named(&request);
+        let there = match &name {
+            Some(name) => complete(api, names, name).await,
+            None => Ok(true),
+        };
+        match there {
+            Ok(true) => requests.push(request),
+            Ok(false) => {
+                let order = order_of(objects, &request);
+                rejected.extend(order.zip(name).map(|(order, name)| Rejection { order, why: Rejected::Backup(name) }));
+            }
+            Err(why) => tracing::warn!(order = %request.name, %why, "whether its backup is there can't be read"),
+        }
+    }
+}
+
+/// The `EtcdBackup` that a restore which has not begun names.
+fn named(request: &Request) -> Option<String> {
+    let Verb::Restore { source, .. } = &request.verb else { return None };
+    let asked = source_of(source).ok().filter(|_| request.phase == Phase::Pending)?;
+    asked.from.backup_ref.map(|backup| backup.name)
+}
+
+async fn complete(api: &impl Api, names: &Names, name: &str) -> Result<bool, ApiError> {
+    let found = api.get(Kind::Backup, &Name::new(&names.namespace, name)).await?;
+    let backup = found.as_ref().map(typed::<EtcdBackup>).transpose()?;
+    Ok(backup.and_then(|backup| backup.status).is_some_and(|status| status.artifact.is_some()))
+}
+
+fn order_of(objects: &Objects, request: &Request) -> Option<EtcdOperation> {
+    let found = objects.of(Kind::Operation).find(|object| uid(object) == &*request.uid.0)?;
+    typed(found).ok()
+}
+
+fn request(order: &EtcdOperation, verb: Verb) -> Request {
     let meta = &order.metadata;
     Request {
         name: meta.name.as_deref().unwrap_or_default().into(),

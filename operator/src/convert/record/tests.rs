@@ -57,7 +57,7 @@ fn intents() -> Vec<Intent> {
             pods: of_all(["p", "q"]),
             claims: of_all(["c", "d"]),
         }),
-        Intent::Restore(Restore { source: "b".into(), lost: ClusterId(1), claims: BTreeMap::new() }),
+        Intent::Restore(Restore { source: "b".into(), lost: ClusterId(1), save: false, claims: BTreeMap::new() }),
         Intent::Defragment(Defragment { rule: Some(rule), members: some.clone(), done: BTreeSet::new() }),
         Intent::Defragment(Defragment { rule: None, members: BTreeSet::new(), done: some.clone() }),
         Intent::MakeRoom(MakeRoom { compacted: true, done: some }),
