@@ -49,8 +49,10 @@ fn trust(v: &View, certs: &Certificates, issuer: &Ca) -> Next {
 }
 
 fn settled(v: &View, certs: &Certificates, settle: Seconds) -> bool {
-    // Before there is a cluster nobody has an old bundle.
-    v.workload.is_none() || certs.bundle_since.is_some_and(|since| v.now.since(since) >= settle)
+    // Before there is a cluster nobody has an old bundle. That there is no StatefulSet says nothing: it may be about to
+    // be made anew around its pods.
+    let nobody = v.o.cluster.cluster_id.is_none() && v.workload.is_none() && v.pods.is_empty();
+    nobody || certs.bundle_since.is_some_and(|since| v.now.since(since) >= settle)
 }
 
 fn switch(v: &View, certs: &Certificates, settle: Seconds) -> Next {

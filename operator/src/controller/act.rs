@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::api::{Api, ApiError, Deletion, uid, version};
+use super::clock::Clock;
 use super::kind::Kind;
 use super::look::members::voters;
 use super::look::{Look, at, objects as around};
@@ -46,7 +47,9 @@ pub struct Hands<'a, A, M> {
     pub api: &'a A,
     pub members: &'a M,
     pub look: &'a Look,
+    /// When it was decided.
     pub now: Time,
+    pub clock: &'a dyn Clock,
     pub keys: &'a Mutex<Box<dyn KeySource + Send>>,
 }
 

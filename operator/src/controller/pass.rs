@@ -228,7 +228,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         let waits = look.observed.cluster.deleting || look.observed.cluster.cluster_id.is_none();
         let source = backup_source(&look.observed, &look.desired, now).filter(|_| !waits);
         let Some(from) = source else { return Ok(()) };
-        let hands = Hands { api: &self.api, members: &self.members, look, now, keys: &self.sources.keys };
+        let hands = self.hands(look, now);
         hands.take(record, from).await
     }
 
@@ -292,7 +292,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
                 }
             }
         }
-        let hands = Hands { api: &self.api, members: &self.members, look: &look, now, keys: &self.sources.keys };
+        let hands = self.hands(&look, now);
         let done = hands.act(&act).await;
         self.announce(&look, &act, &done, memory).await;
         // What was done just now and is due again did not help, whatever was answered.
@@ -305,6 +305,11 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         };
         let failed = done.err().map(|why| why.to_string());
         Ok(Report { again, act: Some(act), failed, look: Some(Arc::new(look)) })
+    }
+
+    fn hands<'a>(&'a self, look: &'a Look, now: Time) -> Hands<'a, A, M> {
+        let (api, members, keys) = (&self.api, &self.members, &self.sources.keys);
+        Hands { api, members, look, now, keys, clock: &*self.clock }
     }
 
     /// What there is now, past every cache, if the same is to be done after it.
@@ -365,7 +370,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         meant.observed.cluster.operation = Some(operation.clone());
         meant.observed.cluster.seq = operation.seq;
         if let Some(act) = plan(&meant.observed, &meant.desired, now).act.filter(|act| !status::is_own(act)) {
-            let hands = Hands { api: &self.api, members: &self.members, look: &meant, now, keys: &self.sources.keys };
+            let hands = self.hands(&meant, now);
             if let Err(why) = hands.act(&act).await {
                 tracing::info!(?act, %why, "not done");
             }

@@ -1,6 +1,6 @@
 //! What an act does, and what none may bring about.
 
-use keepstone_operator_plan::act::{Act, Outcome, Permit, PermitKind};
+use keepstone_operator_plan::act::{Act, Alarm, Outcome, Permit, PermitKind};
 use keepstone_operator_plan::ids::{ClusterId, MemberId, Ordinal, Uid};
 use keepstone_operator_plan::observed::{Observed, Phase};
 use keepstone_operator_plan::operation::{Intent, Operation};
@@ -20,13 +20,13 @@ pub enum Done {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken(pub String);
 
-type Answer = Result<Done, Broken>;
+pub(crate) type Answer = Result<Done, Broken>;
 
-fn broken(what: impl Into<String>) -> Answer {
+pub(crate) fn broken(what: impl Into<String>) -> Answer {
     Err(Broken(what.into()))
 }
 
-fn when(holds: bool) -> Answer {
+pub(crate) fn when(holds: bool) -> Answer {
     Ok(if holds { Done::Yes } else { Done::No })
 }
 
@@ -52,15 +52,9 @@ impl World {
                 self.budget = *min_available;
                 when(true)
             }
-            Act::ApplyWorkload { replicas, template, .. } => self.apply(*replicas, Kind::of(template)),
+            Act::ApplyWorkload { replicas, template, storage } => self.apply(*replicas, Kind::of(template), *storage),
             Act::SetReplicas { uid, from, to } => self.scale(uid, *from, *to),
-            Act::DeleteWorkload { uid, .. } => {
-                let same = self.kube.workload.as_ref().is_some_and(|w| workload_uid(w.made) == *uid);
-                if same {
-                    self.kube.workload = None;
-                }
-                when(same)
-            }
+            Act::DeleteWorkload { uid, orphan } => self.delete_workload(uid, *orphan),
             Act::GrantPermit(permit) => {
                 if self.latched.is_some() && permit.kind != PermitKind::ForceNew {
                     return broken("a permit to found, while there is a cluster");
@@ -83,7 +77,7 @@ impl World {
                 when(true)
             }
             Act::DeletePod { ordinal, uid, force } => self.delete_pod(*ordinal, uid, *force, seen, fresh),
-            Act::DeleteClaim { ordinal, uid } => self.delete_claim(ordinal.0, uid),
+            Act::DeleteClaim { ordinal, uid } => self.delete_claim(ordinal.0, uid, fresh),
             Act::MarkClaimLeft { ordinal, member, .. } => {
                 if let Some(claim) = self.kube.claims.get_mut(&ordinal.0) {
                     claim.left = Some(*member);
@@ -106,6 +100,8 @@ impl World {
                 self.requests.iter_mut().filter(|r| r.uid == *uid).for_each(|r| r.phase = phase);
                 when(true)
             }
+            Act::GrowClaim { ordinal, uid, bytes } => self.grow(ordinal.0, uid, *bytes),
+            Act::Compact { .. } | Act::Defragment { .. } | Act::Disarm { .. } => self.maintain(act, fresh),
             other => return broken(format!("nothing here asks for {other:?}")),
         };
         self.check()?;
@@ -133,7 +129,7 @@ impl World {
         Ok(())
     }
 
-    fn intent(&self) -> Option<&Intent> {
+    pub(crate) fn intent(&self) -> Option<&Intent> {
         self.operation.as_ref().map(|o| &o.intent)
     }
 
@@ -179,7 +175,30 @@ impl World {
         when(true)
     }
 
-    fn apply(&mut self, replicas: u32, kind: Kind) -> Answer {
+    fn delete_workload(&mut self, uid: &Uid, orphan: bool) -> Answer {
+        if self.kube.workload.as_ref().is_none_or(|w| workload_uid(w.made) != *uid) {
+            return when(false);
+        }
+        if !orphan && !self.deleting {
+            return broken("the StatefulSet is deleted with its pods, and nobody deleted the cluster");
+        }
+        self.kube.workload = None;
+        self.collecting = !orphan;
+        when(true)
+    }
+
+    fn grow(&mut self, n: u32, uid: &Uid, bytes: u64) -> Answer {
+        let Some(claim) = self.kube.claims.get_mut(&n).filter(|c| claim_uid(c.disk) == *uid) else {
+            return when(false);
+        };
+        if bytes < claim.request {
+            return broken(format!("the claim at {n} is to shrink"));
+        }
+        claim.request = bytes;
+        when(true)
+    }
+
+    fn apply(&mut self, replicas: u32, kind: Kind, storage: u64) -> Answer {
         if let Some(w) = &mut self.kube.workload {
             let same = w.replicas == replicas;
             if same {
@@ -191,7 +210,7 @@ impl World {
             return broken(format!("the StatefulSet is made anew too small for member {n}"));
         }
         self.kube.workloads_made += 1;
-        self.kube.workload = Some(Workload { made: self.kube.workloads_made, replicas, kind });
+        self.kube.workload = Some(Workload { made: self.kube.workloads_made, replicas, kind, storage });
         when(true)
     }
 
@@ -228,6 +247,18 @@ impl World {
         if !pod.terminating && fresh {
             self.may_go_down(n)?;
         }
+        let takes = !pod.terminating
+            && !self.deleting
+            && self.votes(n)
+            && !matches!(self.intent(), Some(Intent::RecoverQuorum(_)));
+        if takes {
+            // Whatever anybody knew: what we took down ourselves we have to remember.
+            let held = |down: &&u32| **down != n && self.bound(**down).is_some_and(|r| !r.learner);
+            if let Some(down) = self.downed.iter().find(held) {
+                return broken(format!("member {n} is taken down, and {down} was before it, by an operator"));
+            }
+            self.downed.insert(n);
+        }
         if force {
             if self.bound(n).is_some() && !matches!(self.intent(), Some(Intent::RecoverQuorum(_) | Intent::Restore(_)))
             {
@@ -241,6 +272,12 @@ impl World {
         when(true)
     }
 
+    /// Whether a voter of the latched cluster serves there.
+    fn votes(&self, n: u32) -> bool {
+        let Some((cluster, id)) = self.serves(n).filter(|(c, _)| Some(*c) == self.latched) else { return false };
+        self.servers.clusters[&cluster].row(id).is_some_and(|r| !r.learner)
+    }
+
     /// The row of the latched cluster that the disk at a place is bound to.
     fn bound(&self, n: u32) -> Option<&Row> {
         let disk = self.kube.disk(n)?;
@@ -248,7 +285,7 @@ impl World {
     }
 
     fn may_go_down(&self, n: u32) -> Result<(), Broken> {
-        let Some(cluster) = self.latched else { return Ok(()) };
+        let Some(cluster) = self.latched.filter(|_| !self.deleting) else { return Ok(()) };
         let Some((_, id)) = self.serves(n).filter(|(c, _)| *c == cluster) else { return Ok(()) };
         let table = &self.servers.clusters[&cluster];
         if table.row(id).is_none_or(|r| r.learner) || matches!(self.intent(), Some(Intent::RecoverQuorum(_))) {
@@ -267,11 +304,15 @@ impl World {
         Ok(())
     }
 
-    fn delete_claim(&mut self, n: u32, uid: &Uid) -> Answer {
+    fn delete_claim(&mut self, n: u32, uid: &Uid, fresh: bool) -> Answer {
         if self.kube.disk(n).is_none_or(|d| claim_uid(d) != *uid) {
             return when(false);
         }
-        if self.bound(n).is_some() && !matches!(self.intent(), Some(Intent::Restore(_))) {
+        if fresh && self.deleting && self.keep_claims {
+            return broken(format!("the claim at {n} is deleted with the cluster, and was to be kept"));
+        }
+        let goes = self.deleting && self.kube.workload.is_none();
+        if self.bound(n).is_some() && !goes && !matches!(self.intent(), Some(Intent::Restore(_))) {
             return broken(format!("the claim at {n} is deleted before its member is out of the table"));
         }
         let disk = self.kube.delete_claim(n);
@@ -316,7 +357,8 @@ impl World {
         let Some(cluster) = self.latched.filter(|c| self.has_quorum(*c)) else { return when(false) };
         let Some(row) = self.servers.clusters[&cluster].row(id.0).cloned() else { return when(true) };
         let whole = self.serves(row.ordinal) == Some((cluster, row.id))
-            && self.kube.claims.get(&row.ordinal).is_some_and(|c| !c.terminating);
+            && self.kube.claims.get(&row.ordinal).is_some_and(|c| !c.terminating)
+            && !self.alarms.contains(&(row.id, Alarm::Corrupt));
         let asked = self.operation.as_ref().is_some_and(|o| o.request.is_some());
         if fresh && whole && !row.learner && !asked && matches!(self.intent(), Some(Intent::ReplaceMember(_))) {
             return broken(format!("member {} is replaced, and nothing ails it", row.ordinal));

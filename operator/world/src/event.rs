@@ -22,6 +22,8 @@ pub enum Event {
     CatchUp(u32),
     /// A backup is on its volume.
     Filled(Nonce),
+    /// A volume becomes as large as its claim asks.
+    Grow(u32),
 }
 
 /// What may go wrong, or be changed by people.
@@ -47,6 +49,22 @@ pub enum Fault {
     Hibernate(bool),
     /// A backup could not be put onto its volume.
     FillFailed,
+    /// The node is shut down in order, and its pods end as it does.
+    ShutDown(u32),
+    /// What is on the disk ends every server that reads it.
+    Rotten(u32),
+    /// A member's data differs from the others'.
+    Corrupt(u32),
+    /// Stores fill up; with `true` compaction makes room again.
+    Full(u32, bool),
+    /// Somebody deletes keys, and takes back what members complained of.
+    Relieved,
+    Storage(u64),
+    Paused(bool),
+    /// The spec gets something into it that can't be read.
+    Garbled(bool),
+    /// Somebody deletes the `EtcdCluster`. `true`: the claims are to be kept.
+    Deleted(bool),
     /// Time passes: seconds.
     Later(u64),
 }
@@ -63,10 +81,12 @@ impl World {
                 all.push(Event::Create(n));
             }
             let Some(pod) = self.kube.pods.get(&n) else { continue };
-            if self.kube.workload.is_some() && n >= self.kube.replicas() && !pod.terminating {
+            let surplus = self.kube.workload.is_some() && n >= self.kube.replicas();
+            if (surplus || self.kube.workload.is_none() && self.collecting) && !pod.terminating {
                 all.push(Event::Drop(n));
             }
-            if pod.terminating && pod.node_lost.is_none() {
+            let replaced = pod.over && n < self.kube.replicas();
+            if (pod.terminating || replaced) && pod.node_lost.is_none() {
                 all.push(Event::End(n));
             }
             if self.startable(n).is_some_and(|s| !matches!(s, Start::Wait | Start::DataLost | Start::Removed)) {
@@ -78,12 +98,17 @@ impl World {
         }
         let there = |f: &Fill| f.phase == Phase::Running && self.servers.disks.contains_key(&f.disk);
         all.extend(self.fills.iter().filter(|(_, f)| there(f)).map(|(nonce, _)| Event::Filled(*nonce)));
+        let small = self.kube.claims.iter().filter(|(_, c)| c.capacity < c.request && !c.terminating);
+        all.extend(small.map(|(n, _)| Event::Grow(*n)));
         all
     }
 
     /// What the server at a place would do if it started now; none where nothing can start, or it runs.
     pub fn startable(&self, n: u32) -> Option<Start> {
         let pod = self.kube.pods.get(&n)?;
+        if pod.over || self.kube.disk(n).is_some_and(|d| self.rotten.contains(&d)) {
+            return None;
+        }
         // A permit opens the fence for the one it names.
         let fenced = self.fenced.contains(&n) && !self.permitted(n);
         if pod.started || pod.terminating || pod.node_lost.is_some() || !pod.kind.starts() || fenced {
@@ -137,6 +162,11 @@ impl World {
                     fill.phase = Phase::Succeeded;
                 }
             }
+            Event::Grow(n) => {
+                if let Some(claim) = self.kube.claims.get_mut(&n) {
+                    claim.capacity = claim.request;
+                }
+            }
         }
     }
 
@@ -146,6 +176,9 @@ impl World {
         let now = self.now;
         if let Some(pod) = self.kube.pods.get_mut(&n) {
             (pod.started, pod.changed) = (true, now);
+        }
+        if self.serves(n).is_some() {
+            self.downed.remove(&n);
         }
     }
 
@@ -158,6 +191,8 @@ impl World {
     pub(crate) fn scrap(&mut self, disk: Option<crate::servers::DiskId>) {
         if let Some(disk) = disk {
             self.servers.disks.remove(&disk);
+            self.stores.remove(&disk);
+            self.rotten.remove(&disk);
         }
     }
 
@@ -166,6 +201,15 @@ impl World {
         let pod = |n| self.kube.pods.get(&n);
         match fault {
             Fault::PodDeleted(n) => pod(n).is_some_and(|p| !p.terminating),
+            Fault::ShutDown(n) => pod(n).is_some_and(|p| !p.terminating && !p.over && p.node_lost.is_none()),
+            Fault::Rotten(n) => self.kube.disk(n).is_some_and(|d| !self.rotten.contains(&d)),
+            Fault::Corrupt(n) => self.alarms.is_empty() && self.serves(n).is_some_and(|(c, _)| self.latched == Some(c)),
+            Fault::Full(n, _) => self.alarms.is_empty() && self.serves(n).is_some_and(|(c, _)| self.latched == Some(c)),
+            Fault::Relieved => true,
+            Fault::Storage(to) => self.storage < to,
+            Fault::Paused(to) => self.paused != to,
+            Fault::Garbled(to) => self.garbled != to,
+            Fault::Deleted(_) => !self.deleting,
             Fault::Crashed(n) => pod(n).is_some_and(|p| p.started && !p.terminating && p.node_lost.is_none()),
             Fault::Wiped(n) => {
                 self.kube.disk(n).and_then(|d| self.servers.disks.get(&d)).is_some_and(|d| d.member.is_some())
@@ -189,6 +233,32 @@ impl World {
         match fault {
             Fault::PodDeleted(n) => self.end_soon(n),
             Fault::Crashed(n) => self.stop(n),
+            Fault::ShutDown(n) => {
+                self.stop(n);
+                if let Some(pod) = self.kube.pods.get_mut(&n) {
+                    pod.over = true;
+                }
+            }
+            Fault::Rotten(n) => {
+                self.rotten.extend(self.kube.disk(n));
+                self.stop(n);
+            }
+            Fault::Corrupt(n) => self.corrupt(n),
+            Fault::Full(n, room) => self.fill(n, room),
+            Fault::Relieved => self.relieve(),
+            Fault::Storage(to) => {
+                self.storage = to;
+                self.generation += 1;
+            }
+            Fault::Paused(to) => {
+                self.paused = to;
+                self.generation += 1;
+            }
+            Fault::Garbled(to) => {
+                self.garbled = to;
+                self.generation += 1;
+            }
+            Fault::Deleted(keep) => (self.deleting, self.keep_claims) = (true, keep),
             Fault::Wiped(n) => {
                 if let Some(disk) = self.kube.disk(n) {
                     self.servers.disks.insert(disk, Disk::default());

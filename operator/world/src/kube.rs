@@ -24,9 +24,11 @@ pub struct Workload {
     pub made: u32,
     pub replicas: u32,
     pub kind: Kind,
+    /// What new claims ask for.
+    pub storage: u64,
 }
 
-/// What a pod is made of: a configuration and a minor version. [`BAD`] never starts.
+/// What a pod is made of: a configuration and a minor version. [`BAD`] never starts, nor does the minor [`ROTTEN`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Kind {
     pub config: u8,
@@ -34,6 +36,8 @@ pub struct Kind {
 }
 
 pub const BAD: u8 = 9;
+/// The minor after those that are any good.
+pub const ROTTEN: u8 = 6;
 
 impl Kind {
     pub fn template(self) -> Template {
@@ -52,7 +56,7 @@ impl Kind {
     }
 
     pub fn starts(self) -> bool {
-        self.config != BAD && self.minor != BAD
+        self.config != BAD && self.minor != BAD && self.minor != ROTTEN
     }
 }
 
@@ -70,6 +74,8 @@ pub struct Pod {
     pub terminating: bool,
     /// Since when its node is gone.
     pub node_lost: Option<u64>,
+    /// Its node was shut down, and it with it: only another pod comes back.
+    pub over: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -77,6 +83,8 @@ pub struct Claim {
     pub disk: DiskId,
     pub terminating: bool,
     pub left: Option<Option<MemberId>>,
+    pub request: u64,
+    pub capacity: u64,
 }
 
 impl Kube {
@@ -90,13 +98,13 @@ impl Kube {
 
     /// The StatefulSet makes a claim, and a pod, for a place that lacks one. The disk is the caller's to make.
     pub fn create(&mut self, n: u32, now: u64) -> Option<DiskId> {
-        let kind = self.workload.as_ref()?.kind;
+        let Workload { kind, storage, .. } = *self.workload.as_ref()?;
         let mut made = None;
         if !self.claims.contains_key(&n) {
             let count = self.claims_made.entry(n).or_default();
             *count += 1;
             let disk = DiskId(n, *count);
-            self.claims.insert(n, Claim { disk, terminating: false, left: None });
+            self.claims.insert(n, Claim { disk, terminating: false, left: None, request: storage, capacity: storage });
             made = Some(disk);
         }
         if !self.pods.contains_key(&n) {
@@ -110,6 +118,7 @@ impl Kube {
                 changed: now,
                 terminating: false,
                 node_lost: None,
+                over: false,
             };
             self.pods.insert(n, pod);
         }

@@ -9,11 +9,12 @@ mod act;
 mod event;
 pub mod kube;
 mod look;
+mod maintain;
 pub mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keepstone_operator_plan::act::Permit;
+use keepstone_operator_plan::act::{Alarm, Permit};
 use keepstone_operator_plan::ids::{MemberId, Nonce, Ordinal, Uid};
 use keepstone_operator_plan::observed::{Marks, Phase, Request};
 use keepstone_operator_plan::operation::Operation;
@@ -22,6 +23,7 @@ pub use act::{Broken, Done};
 pub use event::{Event, Fault};
 use kube::{Kind, Kube};
 pub use look::{Blind, desired};
+pub use maintain::{FULL, Store};
 use servers::{DiskId, Servers};
 
 /// What is asked for.
@@ -69,6 +71,27 @@ pub struct World {
     pub servers: Servers,
     /// Clusters that were given up by order.
     pub given_up: BTreeSet<u64>,
+    /// Places whose voter an operator took down, and which has not served since.
+    pub downed: BTreeSet<u32>,
+
+    /// What is asked of each volume, in units that nobody counts.
+    pub storage: u64,
+    pub revision: i64,
+    pub compacted: i64,
+    pub stores: BTreeMap<DiskId, Store>,
+    /// Disks on which no server gets through its start.
+    pub rotten: BTreeSet<DiskId>,
+    /// Of the members of the latched cluster, those that left it too.
+    pub alarms: BTreeSet<(u64, Alarm)>,
+
+    /// Somebody deleted the `EtcdCluster`; what becomes of the claims then.
+    pub deleting: bool,
+    pub keep_claims: bool,
+    pub paused: bool,
+    /// The spec says what nobody can read.
+    pub garbled: bool,
+    /// Pods that nobody owns any more are being collected.
+    pub collecting: bool,
 }
 
 impl World {
@@ -94,6 +117,18 @@ impl World {
             requests: Vec::new(),
             servers: Servers::default(),
             given_up: BTreeSet::new(),
+            downed: BTreeSet::new(),
+            storage: 1,
+            revision: 1000,
+            compacted: 0,
+            stores: BTreeMap::new(),
+            rotten: BTreeSet::new(),
+            alarms: BTreeSet::new(),
+            deleting: false,
+            keep_claims: true,
+            paused: false,
+            garbled: false,
+            collecting: false,
         }
     }
 
@@ -138,7 +173,8 @@ impl World {
             // A claim that is being deleted lasts as long as its pod, and that pod never starts.
             let doomed = self.kube.claims.get(&r.ordinal).is_some_and(|c| c.terminating)
                 && self.kube.pods.get(&r.ordinal).is_some_and(|p| !p.started && !p.kind.starts());
-            !r.learner && node && !doomed && held == self.latched.map(|c| (c, r.id))
+            let starts = r.disk.is_none_or(|d| !self.rotten.contains(&d));
+            !r.learner && node && !doomed && starts && held == self.latched.map(|c| (c, r.id))
         };
         table.rows.iter().filter(whole).count() > table.voters() / 2
     }

@@ -1,6 +1,6 @@
 //! What an operator sees of the world: live, behind, or not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use keepstone_operator_plan::desired::{Deadlines, Desired, Maintenance, Recovery, Retention, Tls, Update};
 use keepstone_operator_plan::ids::{ClusterId, MemberId, Nonce, Ordinal, Revision, Seconds, Time, Uid};
@@ -34,7 +34,7 @@ impl World {
             uid: OWNER.into(),
             created: Time(0),
             generation: self.generation,
-            deleting: false,
+            deleting: self.deleting,
             cluster_id: self.latched.map(ClusterId),
             operation: self.operation.clone(),
             seq: self.seq,
@@ -51,7 +51,7 @@ impl World {
             permit: seen(hide(Blind::Permit), || self.permit.clone()),
             table: self.table(hide(Blind::Table)),
             answers: self.answers(blind),
-            alarms: Seen::Known(BTreeSet::new()),
+            alarms: Seen::Known(self.alarms.iter().map(|(id, alarm)| (MemberId(*id), *alarm)).collect()),
             certificates: Seen::Known(Certificates::default()),
             requests: Seen::Known(self.requests.clone()),
             backups: Seen::Known(Vec::new()),
@@ -101,17 +101,18 @@ impl World {
             leader: self.leader(cluster).map(MemberId),
             term: 1,
             applied: if row.caught_up { 1000 } else { 0 },
-            revision: Revision(1000),
+            revision: Revision(self.revision),
             learner: row.learner,
             version: self.kube.pods.get(&n)?.kind.version(),
-            db_size: 1,
-            db_in_use: 1,
+            db_size: self.store_at(n).size,
+            db_in_use: self.store_at(n).used,
             permit: disk.nonce,
         })
     }
 
     fn pod(&self, n: u32, p: &crate::kube::Pod) -> Pod {
         let alive = self.kube.pods.get(&n).is_some_and(|now| now.made == p.made);
+        let loops = !p.kind.starts() || self.kube.disk(n).is_some_and(|d| self.rotten.contains(&d));
         let refused = match self.start_of(n) {
             _ if !alive || p.started && self.serves(n).is_some() => None,
             Start::DataLost => Some(Verdict::DataLost),
@@ -128,7 +129,7 @@ impl World {
             ready,
             ready_changed: Time(p.changed),
             terminating: p.terminating,
-            restarts: if p.kind.starts() { 0 } else { 10 },
+            restarts: if loops { 10 } else { 0 },
             node_lost: p.node_lost.map(Time),
             verdict: refused,
         }
@@ -158,7 +159,7 @@ fn seen<T>(hidden: bool, value: impl FnOnce() -> T) -> Seen<T> {
 
 fn workload(w: &crate::kube::Workload) -> Workload {
     let uid = workload_uid(w.made);
-    Workload { uid, replicas: w.replicas, template: w.kind.template(), storage: 1, settled: true }
+    Workload { uid, replicas: w.replicas, template: w.kind.template(), storage: w.storage, settled: true }
 }
 
 fn claim(c: &crate::kube::Claim) -> Claim {
@@ -167,8 +168,8 @@ fn claim(c: &crate::kube::Claim) -> Claim {
         owner: OWNER.into(),
         terminating: c.terminating,
         left: c.left,
-        request: 1,
-        capacity: 1,
+        request: c.request,
+        capacity: c.capacity,
         resize_rejected: false,
     }
 }

@@ -1,7 +1,7 @@
 //! What an operator's calls go through: each is under way for a while, there and back, and may be lost on either way. An
 //! operator that is dropped between two polls has died there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use keepstone_operator_plan::act::{Act, Alarm};
 use keepstone_operator_plan::ids::{MemberId, Ordinal, Time};
 use keepstone_operator_world::Blind;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::render;
 use crate::site::Site;
@@ -31,6 +31,12 @@ pub struct Wire {
     pub who: u8,
     /// Deletions say what they were decided on.
     pub careful: bool,
+    /// A change of the CAs counts as long past.
+    pub hasty: bool,
+    /// What a member answered once is what it answers: none where that is not so.
+    pub heard: Option<Arc<Mutex<BTreeMap<Ordinal, Answer>>>>,
+    /// What is deleted is deleted with all its volumes.
+    pub greedy: bool,
 }
 
 /// Somebody else has a turn.
@@ -78,18 +84,27 @@ impl Clock for Wire {
 
 impl Api for Wire {
     async fn get(&self, kind: Kind, name: &Name) -> Result<Option<Value>, ApiError> {
-        let who = self.who;
+        let (who, greedy) = (self.who, self.greedy);
         self.call(move |site| {
+            let mut found = site.get(kind, &name.name);
             if kind == Kind::Cluster {
                 site.looked.insert(who, site.tick);
+                if let Some(cluster) = found.as_mut().filter(|_| greedy) {
+                    cluster["spec"]["deletionPolicy"] = json!("Delete");
+                }
             }
-            Ok(site.get(kind, &name.name))
+            Ok(found)
         })
         .await
     }
 
     async fn list(&self, kind: Kind, _: &str, _: Which<'_>, fresh: Fresh) -> Result<Vec<Value>, ApiError> {
-        self.call(move |site| Ok(site.list(kind, fresh == Fresh::Cached))).await
+        let mut list = self.call(move |site| Ok(site.list(kind, fresh == Fresh::Cached))).await?;
+        if self.hasty && kind == Kind::ConfigMap {
+            let since = list.iter_mut().filter_map(|map| map.pointer_mut("/metadata/annotations/keepstone.io~1since"));
+            since.for_each(|since| *since = json!("1"));
+        }
+        Ok(list)
     }
 
     async fn create(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
@@ -141,7 +156,11 @@ impl Members for Wire {
             let seen = site.world.observe(&site.world.kube, Blind::Nothing, None);
             seen.answers.get(&n).cloned().ok_or_else(|| ApiError::Silence("nobody there".to_owned()))
         });
-        let it = answer.await.map_err(failure)?;
+        let heard = |heard: &Arc<Mutex<BTreeMap<Ordinal, Answer>>>| heard.lock().get(&n).cloned();
+        let it = match answer.await.map_err(failure) {
+            Ok(it) => it,
+            Err(why) => return self.heard.as_ref().and_then(heard).ok_or(why),
+        };
         let status = Status {
             cluster_id: it.cluster_id,
             member_id: it.member_id,
@@ -155,7 +174,11 @@ impl Members for Wire {
             db_in_use: it.db_in_use,
             errors: Vec::new(),
         };
-        Ok(Answer { status, permit: it.permit, release: None })
+        let answer = Answer { status, permit: it.permit, release: None };
+        if let Some(heard) = &self.heard {
+            heard.lock().insert(n, answer.clone());
+        }
+        Ok(answer)
     }
 
     async fn table(&self, from: &Target) -> Result<Vec<Row>, Failure> {
@@ -175,7 +198,10 @@ impl Members for Wire {
 
     async fn alarms(&self, from: &Target) -> Result<BTreeSet<(MemberId, Alarm)>, Failure> {
         let n = place(from).map_err(failure)?;
-        self.call(move |site| cluster(site, n).map(|_| BTreeSet::new())).await.map_err(failure)
+        let alarms = self.call(move |site| {
+            cluster(site, n).map(|_| site.world.alarms.iter().map(|(id, alarm)| (MemberId(*id), *alarm)).collect())
+        });
+        alarms.await.map_err(failure)
     }
 
     async fn change(&self, with: &Target, change: &Change) -> Result<(), Failure> {
@@ -194,7 +220,9 @@ impl Members for Wire {
                 Change::Promote { id } => Act::MemberPromote { id: *id },
                 Change::Remove { id } => Act::MemberRemove { id: *id },
                 Change::MoveLeader { to } => Act::MoveLeader { from: n, to: *to },
-                other => return Err(ApiError::Refused(format!("nothing here asks for {other:?}"))),
+                Change::Compact { revision } => Act::Compact { revision: *revision },
+                Change::Defragment => Act::Defragment { ordinal: n },
+                Change::Disarm { id, alarm } => Act::Disarm { id: *id, alarm: *alarm },
             };
             site.change(self.who, &act)
         });

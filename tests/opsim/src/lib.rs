@@ -6,9 +6,12 @@
 //! After each step it is looked at what must never be; when the world has become quiet, it must become what was asked for.
 
 pub mod client;
+pub mod flavour;
+pub mod keys;
 pub mod render;
 pub mod rng;
 pub mod run;
 pub mod site;
 
-pub use run::{Planted, Report, run};
+pub use flavour::Flavour;
+pub use run::{Planted, Report, run, run_as};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use keepstone_opsim::{Planted, run};
+use keepstone_opsim::{Flavour, Planted, run, run_as};
 
 #[derive(Parser)]
 #[command(name = "keepstone-opsim", about = "The operator against a Kubernetes in memory")]
@@ -17,7 +17,15 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// One seed, with all that happens.
-    One { seed: u64 },
+    One {
+        seed: u64,
+        /// With nothing in it but members that come, go and are lost.
+        #[arg(long)]
+        plain: bool,
+        /// With an operator that leaves out something, such as `no-fence`.
+        #[arg(long, value_enum, default_value_t)]
+        planted: Planted,
+    },
     /// Seeds, one after the other.
     Many {
         #[arg(long, default_value_t = 1)]
@@ -34,6 +42,11 @@ enum Command {
         #[arg(long)]
         progress: Option<PathBuf>,
     },
+    /// What operators leave out that leave something out, and in how many of so many seeds that is found.
+    Planted {
+        #[arg(long, default_value_t = 12)]
+        seeds: u64,
+    },
     /// Each seed two times: both have to be the same.
     Twice {
         #[arg(long, default_value_t = 20)]
@@ -43,18 +56,21 @@ enum Command {
 
 fn main() -> anyhow::Result<ExitCode> {
     let well = match Arguments::parse().command {
-        Command::One { seed } => one(seed),
+        Command::One { seed, plain, planted } => {
+            one(seed, planted, if plain { Flavour::default() } else { Flavour::of(seed, planted) })
+        }
         Command::Many { from, count, seconds, at_least, progress } => {
             let limit = Duration::from_secs(seconds);
             many(from, count, limit, at_least, progress.as_deref())?
         }
+        Command::Planted { seeds } => planted(seeds),
         Command::Twice { count } => (1..=count).all(twice),
     };
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn one(seed: u64) -> bool {
-    match run(seed, Planted::Nothing) {
+fn one(seed: u64, planted: Planted, flavour: Flavour) -> bool {
+    match run_as(seed, planted, flavour) {
         Ok(report) => {
             for line in &report.trail {
                 println!("{line}");
@@ -107,6 +123,22 @@ fn many(
     }
     println!("{done} seeds from {from}: {acts} acts, {faults} faults, {deaths} deaths of operators, nothing broken");
     Ok(done >= at_least.min(count))
+}
+
+fn planted(seeds: u64) -> bool {
+    let mut all = true;
+    for planted in Planted::FOUND {
+        let found: Vec<_> = (1..=seeds).filter_map(|seed| run(seed, planted).err()).collect();
+        let first = found.first().and_then(|broken| broken.why.lines().next()).unwrap_or_default();
+        println!(
+            "{:16} {:>3} of {seeds}  {}",
+            format!("{planted:?}"),
+            found.len(),
+            first.chars().take(100).collect::<String>()
+        );
+        all &= !found.is_empty();
+    }
+    all
 }
 
 fn twice(seed: u64) -> bool {

@@ -2,24 +2,26 @@
 
 use keepstone_operator::controller::kind::Kind;
 use keepstone_operator::controller::look::claims::LEFT_ANNOTATION;
+use keepstone_operator::convert::desired::rule_of;
 use keepstone_operator::convert::order::member_name;
-use keepstone_operator::convert::text::stamp;
+use keepstone_operator::convert::text::{hex, stamp};
 use keepstone_operator::names::Names;
 use keepstone_operator::objects::pod::{CONFIG_ANNOTATION, CONTAINER, VERSION_ANNOTATION};
 use keepstone_operator::objects::stateful_set::OWNER_ANNOTATION;
+use keepstone_operator_api::SCHEDULED_ANNOTATION;
 use keepstone_operator_plan::ids::{Ordinal, Time};
 use keepstone_operator_plan::observed::{Claim, Phase, Pod, Request, Verdict};
 use keepstone_operator_plan::operation::Verb;
-use keepstone_operator_world::Spec;
-use keepstone_operator_world::kube::{BAD, Kind as Made};
+use keepstone_operator_world::kube::Kind as Made;
+use keepstone_operator_world::{FULL, Spec, World};
 use serde_json::{Value, json};
 
 pub const NAMESPACE: &str = "prod";
 pub const CLUSTER: &str = "main";
 /// As the world has it.
 pub const OWNER: &str = "cluster";
-/// The world counts no bytes: all volumes are as large.
-const SIZE: &str = "10Gi";
+/// Bytes of a unit of storage as the world counts it.
+const UNIT: u64 = 10 << 30;
 /// Where the configuration that the world knows is written in a template.
 pub const CONFIG_LABEL: &str = "config";
 
@@ -28,7 +30,8 @@ pub fn names() -> Names {
     Names { cluster: CLUSTER.to_owned(), namespace: NAMESPACE.to_owned(), domain: "cluster.local".to_owned() }
 }
 
-fn time(at: u64) -> Value {
+#[must_use]
+pub fn time(at: u64) -> Value {
     serde_json::to_value(stamp(Time(at))).expect("a time is JSON")
 }
 
@@ -46,8 +49,51 @@ pub fn made(template: &Value) -> Option<Made> {
     Some(Made { config, minor })
 }
 
+/// The world's units of so many bytes.
 #[must_use]
-pub fn cluster_spec(spec: &Spec) -> Value {
+pub fn units(bytes: u64) -> u64 {
+    bytes / UNIT
+}
+
+fn size(units: u64) -> String {
+    format!("{}Gi", (units * UNIT) >> 30)
+}
+
+/// What new claims of a StatefulSet ask for, in units.
+#[must_use]
+pub fn storage(set: &Value) -> u64 {
+    let asked = set.pointer("/spec/volumeClaimTemplates/0/spec/resources/requests/storage").and_then(Value::as_str);
+    let gi: Option<u64> = asked.and_then(|text| text.strip_suffix("Gi")).and_then(|text| text.parse().ok());
+    gi.map_or(1, |gi| units(gi << 30))
+}
+
+#[must_use]
+pub fn cluster_spec(world: &World, tls: bool, upkeep: bool) -> Value {
+    let mut spec = plain_spec(&world.spec);
+    if tls {
+        spec["tls"] = json!({"provider": "auto", "providerCfg": {"autoCfg": {"validityDuration": "365d"}}});
+    }
+    if upkeep {
+        spec["quotaBackendBytes"] = json!(FULL.to_string());
+        spec["maintenance"] = json!({
+            "compact": {"schedule": "*/20 * * * *", "keep": {"revisions": 100}},
+            "defragment": {"schedule": "10 * * * *"},
+        });
+    }
+    if world.storage > 1 {
+        spec["storageSpec"] = json!({"volumeSizeRequest": size(world.storage)});
+    }
+    if world.paused {
+        spec["paused"] = json!(true);
+    }
+    if world.garbled {
+        spec["maintenance"] = json!({"compact": {"schedule": "now and then", "keep": {"revisions": 1}}});
+    }
+    spec["deletionPolicy"] = json!(if world.keep_claims { "Retain" } else { "Delete" });
+    spec
+}
+
+fn plain_spec(spec: &Spec) -> Value {
     json!({
         "size": spec.size,
         "version": version(spec.kind),
@@ -58,9 +104,9 @@ pub fn cluster_spec(spec: &Spec) -> Value {
     })
 }
 
-/// `config` is the hash that pods of its kind have.
+/// `config` is the hash that pods of its kind have; `over` says that its node was shut down.
 #[must_use]
-pub fn pod(n: Ordinal, pod: &Pod, config: &str, version: &str) -> Value {
+pub fn pod(n: Ordinal, pod: &Pod, config: &str, version: &str, over: bool) -> Value {
     let words = match pod.verdict {
         Some(Verdict::DataLost) => "member 5 already started with another data directory",
         Some(Verdict::Removed) => "the member has been permanently removed from the cluster",
@@ -93,6 +139,7 @@ pub fn pod(n: Ordinal, pod: &Pod, config: &str, version: &str) -> Value {
         "kind": "Pod",
         "metadata": metadata,
         "status": {
+            "phase": if over { "Succeeded" } else { "Running" },
             "conditions": conditions,
             "containerStatuses": [{
                 "name": CONTAINER, "image": "", "imageID": "",
@@ -124,8 +171,8 @@ pub fn claim(n: Ordinal, claim: &Claim) -> Value {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": metadata,
-        "spec": {"resources": {"requests": {"storage": SIZE}}},
-        "status": {"capacity": {"storage": SIZE}},
+        "spec": {"resources": {"requests": {"storage": size(claim.request)}}},
+        "status": {"capacity": {"storage": size(claim.capacity)}},
     })
 }
 
@@ -140,6 +187,16 @@ pub fn order(request: &Request) -> Value {
         Verb::RestartMembers { members } => {
             spec["restartMembers"] = json!({"members": members.iter().map(member).collect::<Vec<_>>()});
         }
+        Verb::Defragment { members, rule } => {
+            let members: Vec<_> = members.iter().map(member).collect();
+            spec["defragment"] = json!({"members": members, "rule": rule.as_ref().map(rule_of)});
+        }
+        Verb::Compact { revision } => spec["compact"] = json!({"revision": revision.0}),
+        Verb::DisarmAlarm => spec["disarmAlarm"] = json!({"alarm": "NOSPACE"}),
+        Verb::RecoverQuorum { survivor, confirm } => {
+            let confirm = format!("{CLUSTER}/{}", hex(confirm.0));
+            spec["recoverQuorum"] = json!({"survivor": member(survivor), "confirm": confirm});
+        }
         other => panic!("the simulation gives no order such as {other:?}"),
     }
     let phase = match request.phase {
@@ -148,13 +205,17 @@ pub fn order(request: &Request) -> Value {
         Phase::Succeeded => "Succeeded",
         Phase::Failed => "Failed",
     };
+    let mut metadata = json!({
+        "namespace": NAMESPACE, "name": &*request.name, "uid": &*request.uid.0, "generation": 1,
+        "creationTimestamp": time(request.created.0),
+    });
+    if let Some(scheduled) = request.scheduled {
+        metadata["annotations"] = json!({SCHEDULED_ANNOTATION: time(scheduled.0)});
+    }
     json!({
         "apiVersion": Kind::Operation.api_version(),
         "kind": "EtcdOperation",
-        "metadata": {
-            "namespace": NAMESPACE, "name": &*request.name, "uid": &*request.uid.0, "generation": 1,
-            "creationTimestamp": time(request.created.0),
-        },
+        "metadata": metadata,
         "spec": spec,
         "status": {"phase": phase},
     })
@@ -163,5 +224,5 @@ pub fn order(request: &Request) -> Value {
 /// Whether pods of it ever start.
 #[must_use]
 pub fn starts(made: Made) -> bool {
-    made.config != BAD && made.minor != BAD
+    made.starts()
 }

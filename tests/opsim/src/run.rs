@@ -6,19 +6,19 @@ mod quiet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use keepstone_operator_plan::ids::{Ordinal, Time};
-use keepstone_operator_plan::observed::{Phase, Request};
+use keepstone_operator_plan::ids::Ordinal;
 use keepstone_operator_plan::operation::Verb;
 use keepstone_operator_world::kube::{BAD, Kind};
 use keepstone_operator_world::{Fault, Spec, World};
 use parking_lot::Mutex;
 
+use crate::flavour::Flavour;
 use crate::rng::Rng;
-use crate::site::Site;
+use crate::site::{Site, Tls};
 use operator::Operator;
 
 /// What an operator is made to leave out, to see that it is missed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Planted {
     #[default]
     Nothing,
@@ -28,6 +28,20 @@ pub enum Planted {
     ActsFirst,
     /// Each has a lease of its own.
     OwnLease,
+    /// Neither that, nor does any write say what it was decided on.
+    NoFence,
+    /// It doesn't wait until kubelets have shown members a new CA.
+    NoSettling,
+    /// It takes a member that is silent for what it was when it last answered.
+    OldAnswers,
+    /// It deletes what was to be kept.
+    Greedy,
+}
+
+impl Planted {
+    /// Those that have to be found.
+    pub const FOUND: [Self; 6] =
+        [Self::NoSecondLook, Self::ActsFirst, Self::NoFence, Self::NoSettling, Self::OldAnswers, Self::Greedy];
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +64,10 @@ pub struct Broken {
 
 /// Steps with faults in them.
 const STEPS: u64 = 1500;
+const DAY: u64 = 24 * 3600;
 
 struct Run {
+    flavour: Flavour,
     site: Arc<Mutex<Site>>,
     operators: Vec<Operator>,
     rng: Rng,
@@ -64,15 +80,26 @@ struct Run {
 /// # Errors
 /// What was broken, and the way there.
 pub fn run(seed: u64, planted: Planted) -> Result<Report, Broken> {
+    run_as(seed, planted, Flavour::of(seed, planted))
+}
+
+/// One run with nothing else in it than is said.
+///
+/// # Errors
+/// What was broken, and the way there.
+pub fn run_as(seed: u64, planted: Planted, flavour: Flavour) -> Result<Report, Broken> {
     let mut rng = Rng::new(seed);
     let size = [1, 3, 3, 3, 5][usize::try_from(rng.below(5)).unwrap_or(0)];
     let world = World::new(Spec { size, kind: Kind { config: 0, minor: 4 }, hibernate: false });
     let mut site = Site::new(world, Rng::new(rng.draw()));
     (site.lost, site.behind) = (rng.below(30), rng.below(400));
+    (site.lax, site.upkeep) = (planted == Planted::NoFence, flavour.upkeep);
+    site.tls = flavour.tls.then(|| Tls::new(Rng::new(seed ^ 0x746c_7300)));
+    site.sync();
     let site = Arc::new(Mutex::new(site));
     let operators = (0..2).map(|n| Operator::new(n, &site, planted)).collect();
     let left = 2 + u32::try_from(rng.below(10)).unwrap_or(0);
-    let mut run = Run { site, operators, rng, steps: 0, faults: 0, deaths: 0, left };
+    let mut run = Run { flavour, site, operators, rng, steps: 0, faults: 0, deaths: 0, left };
     let result = run.all();
     let site = run.site.lock();
     if let Err(why) = result {
@@ -88,22 +115,70 @@ pub fn run(seed: u64, planted: Planted) -> Result<Report, Broken> {
 impl Run {
     fn all(&mut self) -> Result<(), String> {
         // Most runs begin with a cluster that stands: founding goes wrong in few ways.
-        if self.rng.one_in(700) {
+        if self.rng.one_in(700) || self.flavour.tls {
             let (lost, behind) = {
                 let mut site = self.site.lock();
                 (std::mem::take(&mut site.lost), std::mem::take(&mut site.behind))
             };
             self.settle()?;
+            self.age()?;
             let mut site = self.site.lock();
             (site.lost, site.behind) = (lost, behind);
             site.say("trouble begins");
         }
         let steps = STEPS / 3 + self.rng.below(STEPS);
-        for _ in 0..steps {
+        let end = self.flavour.ends.then(|| self.rng.below(steps));
+        for n in 0..steps {
             self.step();
+            if end == Some(n) {
+                let keep = self.rng.one_in(500);
+                self.suffer(Fault::Deleted(keep));
+            }
             self.unbroken()?;
         }
-        self.settle()
+        self.settle()?;
+        // And it stays so: whatever has to be renewed is.
+        for _ in 0..if self.flavour.tls { 3 } else { 0 } {
+            self.days(100);
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Years pass in which nothing happens, up to about when the CA is due.
+    fn age(&mut self) -> Result<(), String> {
+        if !self.flavour.tls {
+            return Ok(());
+        }
+        let due = (364 + self.rng.below(4)) * DAY;
+        loop {
+            let left = self.site.lock().authority_good_for().unwrap_or(0);
+            if left <= due + DAY {
+                break;
+            }
+            self.days(100.min((left - due) / DAY));
+            if left > due + 100 * DAY {
+                self.settle()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// So many days, or as many as what is in use is good for: it is nobody's fault what ends while nobody has a turn.
+    fn days(&mut self, days: u64) {
+        let mut site = self.site.lock();
+        let most = site.good_for().unwrap_or(0).saturating_sub(DAY);
+        let seconds = most.min(days * DAY);
+        site.say(format!("{} days", seconds / DAY));
+        site.pass_time(seconds * 1_000_000);
+    }
+
+    fn suffer(&mut self, fault: Fault) {
+        self.faults += 1;
+        let mut site = self.site.lock();
+        site.say(format!("fault: {fault:?}"));
+        site.world.suffer(fault);
+        site.changed();
     }
 
     fn unbroken(&self) -> Result<(), String> {
@@ -123,6 +198,10 @@ impl Run {
             }
             975..985 => self.die(),
             985..995 => self.order(),
+            _ if self.flavour.tls && self.rng.one_in(500) => {
+                let days = 1 + self.rng.below(12);
+                self.days(days);
+            }
             _ => self.site.lock().pass_time(700_000_000),
         }
     }
@@ -141,6 +220,11 @@ impl Run {
 
     fn nature(&mut self) {
         let mut site = self.site.lock();
+        if self.flavour.tls && self.rng.one_in(400) {
+            let n = u32::try_from(self.rng.below(6)).unwrap_or(0);
+            site.mount(Some(if n == 5 { u32::MAX } else { n }));
+            return;
+        }
         let events = site.world.events();
         if let Some(event) = self.rng.pick(&events) {
             site.say(format!("{event:?}"));
@@ -154,7 +238,7 @@ impl Run {
             return;
         }
         let n = u32::try_from(self.rng.below(5)).unwrap_or(0);
-        let all = [
+        let mut all = vec![
             Fault::PodDeleted(n),
             Fault::Crashed(n),
             Fault::Crashed(n),
@@ -169,13 +253,12 @@ impl Run {
             Fault::Minor([5, 4, 5, 4, 5][n as usize]),
             Fault::Hibernate(n == 0),
         ];
-        let mut site = self.site.lock();
-        let Some(fault) = self.rng.pick(&all).filter(|fault| site.world.possible(**fault)) else { return };
+        all.extend(self.flavour.faults(n));
+        let world = &self.site.lock().world.clone();
+        let Some(fault) = self.rng.pick(&all).filter(|fault| world.possible(**fault)) else { return };
         // A minority may be lost; what then still must not be is another matter than what comes back.
-        (self.left, self.faults) = (self.left - 1, self.faults + 1);
-        site.say(format!("fault: {fault:?}"));
-        site.world.suffer(*fault);
-        site.changed();
+        self.left -= 1;
+        self.suffer(*fault);
     }
 
     /// An operator dies where it is. Another is started in its place.
@@ -188,7 +271,13 @@ impl Run {
 
     fn order(&mut self) {
         let mut site = self.site.lock();
-        if site.world.latched.is_none() || site.world.requests.len() > 3 {
+        let given = site.world.requests.iter().filter(|one| one.scheduled.is_none()).count();
+        if site.world.latched.is_none() || given > if self.flavour.upkeep { 8 } else { 3 } {
+            return;
+        }
+        if self.flavour.upkeep {
+            let verb = self.flavour.order(&mut self.rng, &site.world);
+            site.ask(verb);
             return;
         }
         let n = Ordinal(u32::try_from(self.rng.below(3)).unwrap_or(0));
@@ -197,12 +286,6 @@ impl Run {
             1 => Verb::ReplaceMember { ordinal: n },
             _ => Verb::RestartMembers { members: [n].into() },
         };
-        let uid = format!("request-{}", site.world.requests.len());
-        let created = Time(site.world.now);
-        site.say(format!("order: {verb:?}"));
-        let (name, phase) = (uid.as_str().into(), Phase::Pending);
-        let request = Request { name, uid: uid.as_str().into(), created, scheduled: None, verb, phase };
-        site.world.requests.push(request);
-        site.changed();
+        site.ask(verb);
     }
 }

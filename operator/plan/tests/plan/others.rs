@@ -30,6 +30,23 @@ fn a_paused_or_broken_cluster_can_be_deleted() {
     case.o.cluster.deleting = true;
     assert_eq!(case.act(), Some(Act::DeleteWorkload { uid: uid("sts"), orphan: false }));
     case.o.workload = Seen::Known(None);
+    case.o.pods = Seen::Known(BTreeMap::new());
+    assert_eq!(case.act(), Some(Act::RemoveFinalizer));
+}
+
+/// Nobody owns pods whose StatefulSet was taken away from around them, so that nobody else would collect them.
+#[test]
+fn pods_without_a_stateful_set_go_with_their_cluster() {
+    let mut case = well(2);
+    case.o.cluster.deleting = true;
+    case.o.workload = Seen::Known(None);
+    for n in 0..2 {
+        assert_eq!(
+            case.act(),
+            Some(Act::DeletePod { ordinal: Ordinal(n), uid: uid(&format!("pod-{n}")), force: false })
+        );
+        case.pod(n).terminating = true;
+    }
     assert_eq!(case.act(), Some(Act::RemoveFinalizer));
 }
 
@@ -38,6 +55,7 @@ fn volumes_are_deleted_only_where_that_was_asked_for_and_only_our_own() {
     let mut case = well(2);
     case.o.cluster.deleting = true;
     case.o.workload = Seen::Known(None);
+    case.o.pods = Seen::Known(BTreeMap::new());
     case.claim(0).owner = uid("former");
     assert_eq!(case.act(), Some(Act::RemoveFinalizer));
     case.d.deletion_policy = Retention::Delete;
@@ -118,6 +136,17 @@ fn certified(n: u32, ca_left: u64) -> Case {
         leaves: Surface::ALL.iter().map(|s| (*s, leaf.clone())).collect(),
     });
     case
+}
+
+/// A StatefulSet that is made anew around its pods, for larger volumes, say, is missing for a while.
+#[test]
+fn a_new_ca_does_not_sign_early_because_the_stateful_set_is_gone() {
+    let mut case = certified(3, 900);
+    let certs = known(&mut case.o.certificates);
+    certs.next = Some(ca("new", 90_000));
+    (certs.bundle, certs.bundle_since) = (names(&["old", "new"]), Some(Time(NOW.0 - 10)));
+    case.o.workload = Seen::Known(None);
+    assert!(!matches!(case.act(), Some(Act::SwitchCa { .. } | Act::IssueLeaf { .. })), "{:?}", case.act());
 }
 
 #[test]

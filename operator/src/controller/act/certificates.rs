@@ -39,7 +39,10 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
             }
         }
         let extra = extra(self.api, b).await?;
-        let map = trust::build(b, &after.bundle, extra.as_deref(), after.since.unwrap_or(self.now));
+        // Members get to know it from when it is written, not from when that was decided: a pass may be slow.
+        let known = after.bundle.ids() == self.look.authority.bundle.ids();
+        let since = after.since.filter(|_| known).unwrap_or_else(|| self.clock.now());
+        let map = trust::build(b, &after.bundle, extra.as_deref(), since);
         self.put(Kind::ConfigMap, &b.names.trust(), &wanted(&map)).await
     }
 

@@ -13,11 +13,11 @@ use keepstone_operator::controller::kind::Name;
 use keepstone_operator::controller::lease::{Lease, PERIOD};
 use keepstone_operator::controller::memory::Memory;
 use keepstone_operator::controller::pass::{Again, Controller, Habits, Sources};
-use keepstone_operator::pki::SystemKeys;
 use parking_lot::Mutex;
 
 use super::Planted;
 use crate::client::Wire;
+use crate::keys::Keys;
 use crate::render::{CLUSTER, NAMESPACE};
 use crate::rng::Rng;
 use crate::site::Site;
@@ -46,10 +46,9 @@ impl Operator {
     }
 
     fn started(who: u8, site: &Arc<Mutex<Site>>, planted: Planted, started: u32) -> Self {
-        let careful = planted != Planted::NoSecondLook;
-        let wire = Wire { site: site.clone(), who, careful };
+        let wire = Self::wire(who, site, planted);
         let lease = match planted {
-            Planted::OwnLease => format!("keepstone-operator-{who}"),
+            Planted::OwnLease | Planted::NoFence => format!("keepstone-operator-{who}"),
             _ => "keepstone-operator".to_owned(),
         };
         let lease = Arc::new(Lease::new(Name::new("system", &lease), format!("operator-{who}-{started}")));
@@ -67,7 +66,7 @@ impl Operator {
                 operator: OperatorPods { namespace: "system".to_owned(), labels: Vec::new() },
             },
             sources: Sources {
-                keys: Mutex::new(Box::new(SystemKeys)),
+                keys: Mutex::new(Box::new(Keys::new(u64::from(who) << 32 | u64::from(started)))),
                 nonce: Mutex::new(Box::new(move || nonces.draw())),
             },
             me: format!("operator-{who}"),
@@ -88,6 +87,17 @@ impl Operator {
             memory: Some(Memory::default()),
             tend_at: now,
             pass_at: now,
+        }
+    }
+
+    fn wire(who: u8, site: &Arc<Mutex<Site>>, planted: Planted) -> Wire {
+        Wire {
+            site: site.clone(),
+            who,
+            careful: planted != Planted::NoSecondLook,
+            hasty: planted == Planted::NoSettling,
+            heard: (planted == Planted::OldAnswers).then(Arc::default),
+            greedy: planted == Planted::Greedy,
         }
     }
 
@@ -117,7 +127,7 @@ impl Operator {
             self.tend_at = now + PERIOD;
             let (lease, controller) = (self.lease.clone(), self.controller.clone());
             // Not through the fence: who does not hold it yet has to be able to take it.
-            let wire = Wire { site: self.site.clone(), who: self.who, careful: true };
+            let wire = Self::wire(self.who, &self.site, Planted::Nothing);
             self.tending = Some(Box::pin(async move {
                 // That it failed is seen by its not being held.
                 let _ = lease.tend(&wire, &*controller.clock).await;

@@ -3,7 +3,9 @@
 
 use keepstone_operator::controller::api::text;
 use keepstone_operator::controller::kind::Kind;
+use keepstone_operator_plan::act::Alarm;
 use keepstone_operator_plan::operation::Intent;
+use keepstone_operator_world::kube::{BAD, ROTTEN};
 use keepstone_operator_world::{Fault, World};
 use serde_json::Value;
 
@@ -13,10 +15,12 @@ use crate::render::{CLUSTER, starts};
 /// More than any way to the end takes.
 const TURNS: u32 = 20_000;
 /// Seconds: longer than all deadlines together.
-const PATIENCE: u64 = 100_000;
+const PATIENCE: u64 = 20_000;
 
 /// Seconds after which a human sees that what never starts is tried for ever.
 const HOPELESS: u64 = 5_000;
+/// And that nobody can tell what is to be done.
+const DOUBTFUL: u64 = 1_500;
 
 enum Verdict {
     Right,
@@ -37,19 +41,25 @@ impl Run {
         for _ in 0..TURNS {
             while self.by_itself() {}
             self.unbroken()?;
+            if self.site.lock().micros - begun > PATIENCE * 1_000_000 {
+                break;
+            }
             if self.work() {
+                self.looks();
                 self.unbroken()?;
                 continue;
             }
             self.unbroken()?;
             let late = self.site.lock().micros - begun > HOPELESS * 1_000_000;
+            let doubtful = self.site.lock().micros - begun > DOUBTFUL * 1_000_000;
             let verdict = match self.verdict() {
+                Verdict::Wrong if doubtful && beyond(&self.site.lock().world).is_some() => self.hopeless(),
                 Verdict::Wrong if late => self.hopeless(),
                 verdict => verdict,
             };
             match verdict {
                 Verdict::Right => return Ok(()),
-                Verdict::Mended(fault) if mended < 5 => {
+                Verdict::Mended(fault) if mended < 9 => {
                     mended += 1;
                     let mut site = self.site.lock();
                     site.say(format!("mended: {fault:?}"));
@@ -59,9 +69,6 @@ impl Run {
                 _ => {}
             }
             self.wait();
-            if self.site.lock().micros - begun > PATIENCE * 1_000_000 {
-                break;
-            }
         }
         let site = self.site.lock();
         let status = site.get(Kind::Cluster, CLUSTER).map(|cluster| cluster["status"].to_string());
@@ -75,6 +82,14 @@ impl Run {
         site.world.happen(event);
         site.changed();
         true
+    }
+
+    /// Kubelets look at what they have mounted, some sooner than others.
+    fn looks(&mut self) {
+        if self.flavour.tls {
+            let n = u32::try_from(self.rng.below(6)).unwrap_or(0);
+            self.site.lock().mount(Some(if n == 5 { u32::MAX } else { n }));
+        }
     }
 
     /// Whether anything was under way.
@@ -109,16 +124,36 @@ impl Run {
 
     fn hopeless(&self) -> Verdict {
         let site = self.site.lock();
+        if let Some(fault) = beyond(&site.world) {
+            return Verdict::Mended(fault);
+        }
         if starts(site.world.spec.kind) { Verdict::Wrong } else { Verdict::Mended(mend(&site.world)) }
     }
 
     fn verdict(&self) -> Verdict {
-        let site = self.site.lock();
+        let mut site = self.site.lock();
+        if site.world.deleting {
+            site.collect();
+            // Nobody waits any more for a kubelet that is gone, but Kubernetes: until there is no such node.
+            let lost = site.world.kube.pods.iter().find(|(_, pod)| site.gone && pod.node_lost.is_some());
+            if let Some((n, _)) = lost {
+                return Verdict::Mended(Fault::NodeBack(*n));
+            }
+            let over = site.gone && site.world.kube.pods.is_empty() && site.left_behind().is_empty();
+            return if over { Verdict::Right } else { Verdict::Wrong };
+        }
         let world = &site.world;
         let status = site.get(Kind::Cluster, CLUSTER).map(|cluster| cluster["status"].clone()).unwrap_or_default();
         let says = |kind: &str| condition(&status, kind);
+        if let Some(fault) = human(world) {
+            return Verdict::Mended(fault);
+        }
         if as_asked(world) && says("Ready").0 == "True" {
-            return Verdict::Right;
+            let well = site.tls.is_none() || site.trusts() == 1 && says("TLSReady").0 == "True";
+            return if well { Verdict::Right } else { Verdict::Wrong };
+        }
+        if says("Degraded").1 == "AlarmNoSpace" && world.stores.values().all(|store| !store.old) {
+            return Verdict::Mended(Fault::Relieved);
         }
         let asleep = matches!(world.operation.as_ref().map(|it| &it.intent), Some(Intent::Hibernate { .. }));
         if world.spec.hibernate && (asleep || world.latched.is_none()) {
@@ -145,7 +180,37 @@ fn condition(status: &Value, kind: &str) -> (String, String) {
 }
 
 fn mend(world: &World) -> Fault {
-    if world.spec.kind.config == keepstone_operator_world::kube::BAD { Fault::Config(0) } else { Fault::Minor(4) }
+    if world.spec.kind.config == BAD {
+        return Fault::Config(0);
+    }
+    // What was run before it.
+    let before = world.kube.pods.values().map(|pod| pod.kind.minor).filter(|minor| *minor < ROTTEN).max();
+    Fault::Minor(before.unwrap_or(4))
+}
+
+/// What only a human ends, and does.
+fn human(world: &World) -> Option<Fault> {
+    if world.paused {
+        return Some(Fault::Paused(false));
+    }
+    world.garbled.then_some(Fault::Garbled(false))
+}
+
+/// What an operator can't help, and says.
+fn beyond(world: &World) -> Option<Fault> {
+    let cluster = world.latched?;
+    let table = world.servers.clusters.get(&cluster)?;
+    let corrupt = |id| world.alarms.contains(&(id, Alarm::Corrupt));
+    let well = table.rows.iter().filter(|r| !r.learner && !corrupt(r.id) && world.serves(r.ordinal).is_some()).count();
+    if well <= table.voters() / 2 && table.rows.iter().any(|r| corrupt(r.id)) {
+        return Some(Fault::Relieved);
+    }
+    // A disk may be at fault where no other pod of the kind is well, or the pod itself: nobody can tell.
+    let kind = |n: &u32| world.kube.pods.get(n).map(|pod| pod.kind);
+    let same = |n: &u32| table.rows.iter().any(|r| world.serves(r.ordinal).is_some() && kind(&r.ordinal) == kind(n));
+    let rotten = |n: &u32| world.kube.disk(*n).is_some_and(|disk| world.rotten.contains(&disk));
+    let alone = world.kube.claims.iter().find(|(n, claim)| !claim.terminating && rotten(n) && !same(n));
+    alone.map(|(n, _)| Fault::ClaimDeleted(*n))
 }
 
 fn as_asked(world: &World) -> bool {
@@ -161,6 +226,9 @@ fn as_asked(world: &World) -> bool {
         && world.budget == Some(u32::try_from(size / 2 + 1).unwrap_or(0))
         && world.kube.replicas() as usize == size
         && world.kube.pods.len() == size
+        && world.alarms.is_empty()
         && world.kube.claims.len() == size
+        && world.kube.claims.values().all(|claim| claim.capacity >= world.storage)
+        && world.kube.workload.as_ref().is_some_and(|set| set.storage >= world.storage)
         && world.kube.pods.values().all(|pod| pod.kind == world.spec.kind && !pod.terminating)
 }
