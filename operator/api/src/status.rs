@@ -1,6 +1,6 @@
 //! What the operator answers: facts as it last saw them, and the one operation under way.
 //!
-//! Only `clusterID`, `operation`, `operationSeq` and `marks` are ever read back. The rest is for people and monitoring: members, leader
+//! Only `clusterID`, `operation`, `operationSeq`, `marks` and `currentVersion` are ever read back. The rest is for people and monitoring: members, leader
 //! and health are asked anew before anything is decided on them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

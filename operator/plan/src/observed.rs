@@ -80,6 +80,8 @@ pub struct Cluster {
     pub marks: Marks,
     /// `status.members`: of each voter that the table named last, the claim that its data is on.
     pub volumes: BTreeMap<Ordinal, Uid>,
+    /// `status.currentVersion`: the lowest that a voter ran when the table was last read.
+    pub ran: Option<Version>,
 }
 
 /// When something was done for the last time, as status remembers it.

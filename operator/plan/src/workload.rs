@@ -83,8 +83,14 @@ pub(crate) fn target(v: &View) -> Template {
 pub(crate) fn mending(v: &View) -> Template {
     let Some(w) = v.workload else { return v.d.template.clone() };
     let wanted = v.d.template.version;
-    let back = wanted < w.template.version && v.pods.values().any(|p| p.template.version <= wanted);
+    let back = wanted < w.template.version && came_from(v, wanted);
     Template { config: v.d.template.config.clone(), version: if back { wanted } else { w.template.version } }
+}
+
+/// Whether there is a member that was never seen to run what is newer. Where there is only one no pod can tell.
+fn came_from(v: &View, version: Version) -> bool {
+    let ran = v.o.cluster.ran.is_some_and(|ran| ran <= version);
+    ran || v.pods.values().any(|p| p.template.version <= version)
 }
 
 /// Why the asked for version can't follow `from`.
@@ -96,8 +102,7 @@ pub(crate) fn allowed(v: &View, from: Version) -> Option<&'static str> {
     if to.minor > from.minor + 1 {
         return Some("versions change one minor at a time");
     }
-    let back = v.pods.values().any(|p| p.template.version <= to);
-    if to.minor < from.minor && !back && (!v.d.update.allow_downgrade || to.minor + 1 < from.minor) {
+    if to.minor < from.minor && !came_from(v, to) && (!v.d.update.allow_downgrade || to.minor + 1 < from.minor) {
         return Some("a downgrade has to be allowed, and goes one minor at a time");
     }
     None

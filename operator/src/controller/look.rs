@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::ConfigMap;
-use keepstone_operator_api::EtcdCluster;
+use keepstone_operator_api::{EtcdCluster, EtcdClusterStatus};
 use keepstone_operator_api::status::{Marks as ApiMarks, MemberStatus};
 use keepstone_operator_plan::act::{Permit, PermitKind};
 use keepstone_operator_plan::desired::Desired;
@@ -269,7 +269,12 @@ fn about(names: &Names, cluster: &EtcdCluster, cluster_id: Option<ClusterId>) ->
         operation,
         marks: marks(&status.marks),
         volumes: volumes(names, &status.members),
+        ran: ran(&status),
     })
+}
+
+fn ran(status: &EtcdClusterStatus) -> Option<Version> {
+    convert::text::version("status.currentVersion", status.current_version.as_deref()?).ok()
 }
 
 fn volumes(names: &Names, members: &[MemberStatus]) -> BTreeMap<Ordinal, Uid> {

@@ -2,7 +2,7 @@
 
 use keepstone_operator_plan::act::{Act, Alarm, Outcome, Permit, PermitKind};
 use keepstone_operator_plan::ids::{ClusterId, MemberId, Ordinal, Uid};
-use keepstone_operator_plan::observed::{Observed, Phase};
+use keepstone_operator_plan::observed::{Observed, Phase, Pod};
 use keepstone_operator_plan::operation::{Intent, Operation};
 
 use crate::kube::{Kind, Workload, claim_uid, pod_uid, workload_uid};
@@ -241,7 +241,9 @@ impl World {
         let Some(pod) = self.kube.pods.get(&n).filter(|p| pod_uid(n, p.made) == *uid) else { return when(false) };
         // The object's resource version goes with every deletion.
         let known = seen.pods.known().and_then(|p| p.get(&place));
-        if known.is_none_or(|p| p.terminating != pod.terminating || p.ready_changed.0 != pod.changed) {
+        let same =
+            |p: &Pod| (p.terminating, p.started, p.ready_changed.0) == (pod.terminating, pod.started, pod.changed);
+        if !known.is_some_and(same) {
             return when(false);
         }
         if !pod.terminating && fresh {

@@ -40,6 +40,7 @@ impl World {
             seq: self.seq,
             marks: self.marks,
             volumes: self.volumes.iter().map(|(n, (_, claim))| (*n, claim.clone())).collect(),
+            ran: None,
         };
         let hide = |kind| blind == kind;
         Observed {

@@ -88,7 +88,7 @@ impl Api for Wire {
         self.call(move |site| {
             let mut found = site.get(kind, &name.name);
             if kind == Kind::Cluster {
-                site.looked.insert(who, site.tick);
+                site.looks(who);
                 if let Some(cluster) = found.as_mut().filter(|_| greedy) {
                     cluster["spec"]["deletionPolicy"] = json!("Delete");
                 }

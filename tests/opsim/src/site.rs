@@ -42,8 +42,10 @@ pub struct Site {
     pub trail: Vec<String>,
     /// Changes of the world so far that were nobody's act.
     pub tick: u64,
-    /// The tick when an operator last read the `EtcdCluster`.
-    pub looked: BTreeMap<u8, u64>,
+    /// When each operator last read the `EtcdCluster`: the tick, and how often others had acted.
+    looked: BTreeMap<u8, (u64, u64)>,
+    /// How often each operator has acted.
+    acted: BTreeMap<u8, u64>,
     /// Whether no resource version, UID or number of an operation is looked at.
     pub lax: bool,
     /// What is mounted where, of a cluster with TLS.
@@ -75,6 +77,7 @@ impl Site {
             trail: Vec::new(),
             tick: 0,
             looked: BTreeMap::new(),
+            acted: BTreeMap::new(),
             lax: false,
             tls: None,
             upkeep: false,
@@ -213,9 +216,23 @@ impl Site {
         items.map(|(_, object)| nameless(object)).collect()
     }
 
+    /// An operator reads the `EtcdCluster`.
+    pub fn looks(&mut self, who: u8) {
+        let moment = self.moment(who);
+        self.looked.insert(who, moment);
+    }
+
+    /// What an operator decides is as good as new while this is the same. Where nothing keeps operators apart each has to be
+    /// right beside the others.
+    fn moment(&self, who: u8) -> (u64, u64) {
+        let others = self.acted.iter().filter(|(one, _)| **one != who).map(|(_, acts)| acts).sum();
+        (self.tick, if self.lax { 0 } else { others })
+    }
+
     /// Carries an act out in the world, for an operator.
     fn act(&mut self, who: u8, act: &Act) -> Result<(), ApiError> {
-        let fresh = self.looked.get(&who) == Some(&self.tick);
+        let fresh = self.looked.get(&who) == Some(&self.moment(who));
+        *self.acted.entry(who).or_default() += 1;
         let seen = self.observed();
         self.say(format!("operator {who}: {act:?}{}", if fresh { "" } else { " (late)" }));
         let bookkeeping = matches!(act, Act::RecordIntent(_) | Act::CloseIntent { .. } | Act::Latch { .. });

@@ -119,6 +119,7 @@ pub fn nothing(size: u32) -> Case {
         seq: 0,
         marks: Marks::default(),
         volumes: BTreeMap::new(),
+        ran: None,
     };
     let o = Observed {
         cluster,

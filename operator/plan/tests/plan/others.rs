@@ -43,7 +43,7 @@ fn pods_without_a_stateful_set_go_with_their_cluster() {
     for n in 0..2 {
         assert_eq!(
             case.act(),
-            Some(Act::DeletePod { ordinal: Ordinal(n), uid: uid(&format!("pod-{n}")), force: false })
+            Some(Act::DeletePod { ordinal: Ordinal(n), uid: uid(format!("pod-{n}")), force: false })
         );
         case.pod(n).terminating = true;
     }

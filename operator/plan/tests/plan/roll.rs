@@ -141,6 +141,30 @@ fn a_spec_that_goes_back_rolls_back_the_one_pod() {
     assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(1), uid: uid("pod-1b"), force: false }));
 }
 
+/// There is no other pod that would tell which version the cluster comes from.
+#[test]
+fn one_member_alone_goes_back_from_a_version_that_never_ran() {
+    let newer = Template { version: V2, ..template() };
+    let mut case = well(1);
+    let mut roll = rolled(0, &newer);
+    roll.pod = uid("pod-0");
+    case.under_way(Intent::Roll(roll)).deadline = Time(NOW.0 - 1);
+    case.down(0);
+    case.o.table = Seen::Unknown;
+    (case.pod(0).uid, case.pod(0).template) = (uid("pod-0b"), newer.clone());
+    case.workload().template = newer;
+    assert_eq!(case.act(), None, "nobody knows what it ran");
+    case.o.cluster.ran = Some(V2);
+    assert_eq!(case.act(), None, "it has run");
+    case.o.cluster.ran = Some(V1);
+    assert!(matches!(case.act(), Some(Act::ApplyWorkload { template: t, .. }) if t == template()));
+    case.workload().template = template();
+    let back = Roll { ordinal: Ordinal(0), pod: uid("pod-0b"), template: template() };
+    assert_eq!(case.intent(), Intent::Roll(back.clone()));
+    case.under_way(Intent::Roll(back));
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(0), uid: uid("pod-0b"), force: false }));
+}
+
 #[test]
 fn a_disk_lost_elsewhere_does_not_wait_for_a_pod_that_is_stuck() {
     let mut case = well(5);

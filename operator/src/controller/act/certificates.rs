@@ -49,9 +49,11 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
     pub(super) async fn issue(&self, surface: Surface, ca: &str) -> Done {
         let b = &self.look.blueprint;
         let valid = Seconds(profile::validity(b));
+        // The certificate before it is in use until this one is written, however long ago that was decided.
+        let now = self.clock.now();
         let after = {
             let mut keys = self.keys.lock();
-            self.look.authority.sign(surface, ca, &profile::of(b, surface), valid, self.now, keys.as_mut())?
+            self.look.authority.sign(surface, ca, &profile::of(b, surface), valid, now, keys.as_mut())?
         };
         self.write_leaf(&after, surface).await
     }
