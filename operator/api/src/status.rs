@@ -1,7 +1,7 @@
 //! What the operator answers: facts as it last saw them, and the one operation under way.
 //!
-//! Only `clusterID`, `operation`, `operationSeq`, `marks` and `currentVersion` are ever read back. The rest is for people and monitoring: members, leader
-//! and health are asked anew before anything is decided on them.
+//! Only `clusterID`, `operation`, `operationSeq`, `marks`, `currentVersion` and the claims of `members` are ever read back.
+//! The rest is for people and monitoring: members, leader and health are asked anew before anything is decided on them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::ConfigMap;
-use keepstone_operator_api::{EtcdCluster, EtcdClusterStatus};
 use keepstone_operator_api::status::{Marks as ApiMarks, MemberStatus};
+use keepstone_operator_api::{EtcdCluster, EtcdClusterStatus};
 use keepstone_operator_plan::act::{Permit, PermitKind};
 use keepstone_operator_plan::desired::Desired;
 use keepstone_operator_plan::ids::{ClusterId, Nonce, Ordinal, Template, Time, Uid, Version};

@@ -11,7 +11,7 @@ use keepstone_operator_api::Reason;
 use keepstone_operator_api::operation::OperationPhase;
 use keepstone_operator_plan::act::Act;
 use keepstone_operator_plan::ids::{Nonce, Time};
-use keepstone_operator_plan::observed::{Echo, Phase};
+use keepstone_operator_plan::observed::{Echo, Phase, Seen};
 use keepstone_operator_plan::{Plan, backup_source, plan};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -283,7 +283,9 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
             return Ok(Report { look: Some(Arc::new(look)), ..Report::only(again) });
         };
         let mut look = look;
-        if act.destroys() && self.habits.looks_again {
+        // How large a StatefulSet is made says which members stay.
+        let makes = matches!(act, Act::ApplyWorkload { .. }) && look.observed.workload == Seen::Known(None);
+        if (act.destroys() || makes) && self.habits.looks_again {
             match self.again(&look, &act, now, nonce, memory).await? {
                 Some(fresh) => look = fresh,
                 None => {

@@ -244,7 +244,7 @@ impl World {
                 self.stop(n);
             }
             Fault::Corrupt(n) => self.corrupt(n),
-            Fault::Full(n, room) => self.fill(n, room),
+            Fault::Full(n, room) => self.fill_up(n, room),
             Fault::Relieved => self.relieve(),
             Fault::Storage(to) => {
                 self.storage = to;

@@ -40,7 +40,7 @@ impl World {
     }
 
     /// All of them hold the same; whoever notices first complains.
-    pub(crate) fn fill(&mut self, n: u32, room: bool) {
+    pub(crate) fn fill_up(&mut self, n: u32, room: bool) {
         let full = Store { size: FULL, used: FULL - 1, old: room };
         for disk in self.servers.disks.keys().copied().collect::<Vec<_>>() {
             self.stores.insert(disk, full);
