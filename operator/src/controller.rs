@@ -18,5 +18,6 @@ pub mod members;
 pub mod memory;
 pub mod pass;
 pub mod status;
+pub mod strays;
 pub mod words;
 pub mod write;

@@ -10,7 +10,7 @@ use crate::condition::Reason;
 use crate::desired::Tls;
 use crate::ids::{Seconds, Time};
 use crate::next::Next;
-use crate::observed::{Ca, Certificates, Surface};
+use crate::observed::{Ca, Certificates, Leaf, Surface};
 use crate::view::View;
 
 pub(crate) fn before_founding(v: &View) -> Next {
@@ -20,7 +20,10 @@ pub(crate) fn before_founding(v: &View) -> Next {
         (Tls::Given, Some(c)) if c.leaves.contains_key(&Surface::Server) && c.leaves.contains_key(&Surface::Peer) => {
             Next::Pass
         }
-        (Tls::Given, Some(_)) => Next::wait(Reason::CertificatePending, "the certificates are not there yet"),
+        (Tls::Given, Some(c)) => match &c.flaw {
+            Some((reason, why)) => Next::wait(*reason, why.as_ref()),
+            None => Next::wait(Reason::CertificatePending, "the certificates are not there yet"),
+        },
         (Tls::Auto { .. }, Some(_)) => step(v),
     }
 }
@@ -108,14 +111,21 @@ fn left(v: &View, until: Time) -> Seconds {
 }
 
 /// What is wrong with them.
-pub(crate) fn trouble(v: &View) -> Option<Reason> {
+pub(crate) fn trouble(v: &View) -> Option<(Reason, String)> {
     if v.d.tls == Tls::Disabled {
         return None;
     }
-    let Some(certs) = v.o.certificates.known() else { return Some(Reason::MembersUnreachable) };
+    let Some(certs) = v.o.certificates.known() else { return Some((Reason::MembersUnreachable, String::new())) };
+    let flaw = certs.flaw.as_ref().map(|(reason, why)| (*reason, why.as_ref().to_owned()));
     let serving = [Surface::Server, Surface::Peer];
     if serving.iter().any(|s| !certs.leaves.contains_key(s)) {
-        return Some(Reason::CertificatePending);
+        return flaw.or_else(|| Some((Reason::CertificatePending, String::new())));
     }
-    certs.leaves.values().any(|leaf| leaf.not_after <= v.now).then_some(Reason::CertificateExpired)
+    let any = |like: &dyn Fn(&Leaf) -> bool| certs.leaves.iter().find(|(_, leaf)| like(leaf)).map(|(s, _)| *s);
+    if let Some(surface) = any(&|leaf| leaf.not_after <= v.now) {
+        return Some((Reason::CertificateExpired, surface.told().to_owned()));
+    }
+    // Whoever renews them does so long before.
+    let late = |leaf: &Leaf| left(v, leaf.not_after).0 < leaf.not_after.since(leaf.issued).0 / 10;
+    flaw.or_else(|| any(&late).map(|surface| (Reason::CertificateExpiringSoon, surface.told().to_owned())))
 }

@@ -23,6 +23,8 @@ pub struct Desired {
     pub recovery: Recovery,
     pub maintenance: Maintenance,
     pub backup: Option<BackupPolicy>,
+    /// There is a policy, and it is not to be followed now.
+    pub backup_suspended: bool,
     /// The backup a new cluster begins with.
     pub source: Option<Arc<str>>,
     pub deadlines: Deadlines,

@@ -33,7 +33,7 @@ fn is_trouble(reason: Reason) -> bool {
 pub(crate) fn unseen(d: &Desired) -> Vec<Condition> {
     use ConditionType::{AllMembersUpdated, Available, BackupHealthy, Degraded, Progressing, Ready, TlsReady};
     let mut kinds = vec![Available, Progressing, Degraded, Ready, TlsReady, AllMembersUpdated];
-    kinds.extend(d.backup.as_ref().map(|_| BackupHealthy));
+    kinds.extend((d.backup.is_some() || d.backup_suspended).then_some(BackupHealthy));
     let (truth, reason) = (Truth::Unknown, Reason::MembersUnreachable);
     kinds.into_iter().map(|kind| Condition { kind, truth, reason, message: String::new() }).collect()
 }
@@ -63,6 +63,8 @@ pub(crate) fn conditions(v: &View, next: &Next) -> Vec<Condition> {
             Some(reason) => (unknown_or_false(reason), reason, String::new()),
         };
         all.push((ConditionType::BackupHealthy, verdict));
+    } else if v.d.backup_suspended {
+        all.push((ConditionType::BackupHealthy, (Truth::False, Reason::BackupSuspended, String::new())));
     }
     let condition = |(kind, (truth, reason, message))| Condition { kind, truth, reason, message };
     all.into_iter().map(condition).collect()
@@ -248,7 +250,7 @@ fn tls(v: &View) -> Verdict {
     match certs::trouble(v) {
         _ if v.d.tls == Tls::Disabled => (Truth::False, Reason::TLSDisabled, String::new()),
         None => (Truth::True, Reason::CertificatesValid, String::new()),
-        Some(reason) => (unknown_or_false(reason), reason, String::new()),
+        Some((reason, why)) => (unknown_or_false(reason), reason, why),
     }
 }
 

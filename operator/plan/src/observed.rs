@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::act::{Act, Alarm, Permit};
+use crate::condition::Reason;
 use crate::ids::{ClusterId, MemberId, Nonce, Ordinal, Revision, Template, Time, Uid, Version};
 use crate::operation::{Operation, Verb};
 
@@ -208,6 +209,8 @@ pub struct Certificates {
     /// Since when the bundle has been as it is.
     pub bundle_since: Option<Time>,
     pub leaves: BTreeMap<Surface, Leaf>,
+    /// What is wrong with the Secrets that others fill: the first such thing.
+    pub flaw: Option<(Reason, Arc<str>)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -236,6 +239,17 @@ pub enum Surface {
 
 impl Surface {
     pub const ALL: [Surface; 4] = [Surface::Server, Surface::Peer, Surface::Operator, Surface::Client];
+
+    /// In words for people.
+    #[must_use]
+    pub fn told(self) -> &'static str {
+        match self {
+            Surface::Server => "the certificate that clients are shown",
+            Surface::Peer => "the certificate that members show each other",
+            Surface::Operator => "the operator's certificate",
+            Surface::Client => "the certificate for clients",
+        }
+    }
 }
 
 /// An `EtcdOperation`.

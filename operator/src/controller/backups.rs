@@ -198,7 +198,11 @@ async fn clear(api: &impl Api, job: &str, objects: &Objects) -> Result<(), ApiEr
     api.delete(Kind::Job, &name(live), &how).await
 }
 
-async fn tell(api: &impl Api, record: &Value, said: &Said, now: Time) -> Result<(), ApiError> {
+/// Writes how far a record is.
+///
+/// # Errors
+/// As the API server has them.
+pub async fn tell(api: &impl Api, record: &Value, said: &Said, now: Time) -> Result<(), ApiError> {
     let found: EtcdBackup = typed(record)?;
     let old = found.status.clone().unwrap_or_default();
     let generation = found.metadata.generation.unwrap_or_default();

@@ -17,13 +17,13 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::act::{ActError, Hands, tell};
-use super::api::{Api, ApiError, Deletion, Fresh, Which, text, typed, uid, version};
+use super::api::{Api, ApiError, Deletion, Fresh, text, typed, uid, version};
 use super::clock::Clock;
 use super::kind::{Kind, Name};
 use super::look::{Blind, Given, Look, look};
 use super::members::{Failure, Members};
 use super::memory::Memory;
-use super::{backups, event, status, words};
+use super::{backups, event, status, strays, words};
 use crate::Settings;
 use crate::pki::KeySource;
 
@@ -103,7 +103,8 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
     /// The cluster can't be read at all. To be tried again later.
     pub async fn pass(&self, name: &Name, memory: &mut Memory) -> Result<Report, Blind> {
         let Some(object) = self.api.get(Kind::Cluster, name).await? else {
-            return Ok(Report::only(self.left_behind(name).await?));
+            let again = strays::see_to(&self.api, name, &self.settings.agent, self.clock.now()).await?;
+            return Ok(Report::only(again));
         };
         if let Some(report) = self.hold(&object).await? {
             return Ok(report);
@@ -194,10 +195,23 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         {
             self.log(tell(&self.api, live, OperationPhase::Running, Reason::Running, "", now).await);
         }
+        self.queue(look, now).await;
         let over = look.objects.of(Kind::Operation).find(|order| expired(order, now));
         if let Some(order) = over {
             let how = Deletion { uid: Some(uid(order).to_owned()), ..Deletion::default() };
             self.log(self.api.delete(Kind::Operation, &super::write::name(order), &how).await);
+        }
+    }
+
+    /// Orders that are new, while another thing is done.
+    async fn queue(&self, look: &Look, now: Time) {
+        let Some(operation) = &look.observed.cluster.operation else { return };
+        let new = look.observed.requests.known().into_iter().flatten().filter(|one| one.phase == Phase::Pending);
+        for request in new.filter(|one| operation.request.as_ref() != Some(&one.uid)) {
+            let live = look.objects.of(Kind::Operation).find(|order| uid(order) == &*request.uid.0);
+            if let Some(live) = live.filter(|order| text(order, "/status/phase").is_empty()) {
+                self.log(tell(&self.api, live, OperationPhase::Pending, Reason::Queued, "", now).await);
+            }
         }
     }
 
@@ -230,26 +244,6 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         let Some(from) = source else { return Ok(()) };
         let hands = self.hands(look, now);
         hands.take(record, from).await
-    }
-
-    /// Backups outlive their cluster. One that is deleted then waits for nobody else.
-    async fn left_behind(&self, name: &Name) -> Result<Again, ApiError> {
-        let records = self.api.list(Kind::Backup, &name.namespace, Which::About(&name.name), Fresh::Now).await?;
-        let leaving = |record: &&Value| !text(record, "/metadata/deletionTimestamp").is_empty();
-        if !records.iter().any(|record| leaving(&record)) {
-            return Ok(Again::Never);
-        }
-        let objects = super::look::jobs::of(&self.api, name).await?;
-        let (now, agent) = (self.clock.now(), &self.settings.agent);
-        let mut again = Again::Never;
-        for record in records.iter().filter(leaving) {
-            let step = backups::step(record, &objects, now)?;
-            if step != backups::Step::Nothing && step != backups::Step::LetGo {
-                again = Again::In(PAUSE);
-            }
-            backups::carry_out(&self.api, record, &step, agent, &objects, now).await?;
-        }
-        Ok(again)
     }
 
     fn log(&self, result: Result<(), ApiError>) {

@@ -49,6 +49,7 @@ pub fn read(b: &Blueprint, template: Template, now: Time) -> Result<Desired, Unc
         recovery: recovery(b)?,
         maintenance: maintenance(&spec.maintenance, now)?,
         backup: backup(b, now)?,
+        backup_suspended: spec.backup.as_ref().is_some_and(|asked| asked.suspend),
         source: spec.bootstrap.as_ref().map(|bootstrap| source(&bootstrap.restore)),
         deadlines: Deadlines::default(),
     })

@@ -126,6 +126,7 @@ impl Authority {
             bundle: self.bundle.ids(),
             bundle_since: self.since,
             leaves: self.leaves.iter().filter_map(leaf).collect(),
+            flaw: None,
         }
     }
 

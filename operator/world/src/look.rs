@@ -200,6 +200,7 @@ pub fn desired(spec: &Spec) -> Desired {
         },
         maintenance: Maintenance::default(),
         backup: None,
+        backup_suspended: false,
         source: None,
         deadlines: Deadlines::default(),
     }

@@ -54,6 +54,7 @@ pub fn desired(size: u32) -> Desired {
         },
         maintenance: Maintenance::default(),
         backup: None,
+        backup_suspended: false,
         source: None,
         deadlines: Deadlines::default(),
     }

@@ -134,8 +134,42 @@ fn certified(n: u32, ca_left: u64) -> Case {
         bundle: names(&["old"]),
         bundle_since: Some(Time(NOW.0 - 5000)),
         leaves: Surface::ALL.iter().map(|s| (*s, leaf.clone())).collect(),
+        flaw: None,
     });
     case
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_named() {
+    let mut case = nothing(3);
+    case.d.tls = Tls::Given;
+    let flaw = Some((Reason::SecretNotFound, "the Secret mine is not there".into()));
+    case.o.certificates = Seen::Known(Certificates { flaw, ..Certificates::default() });
+    assert_eq!(case.act(), None);
+    for kind in [ConditionType::TlsReady, ConditionType::Progressing] {
+        assert!(case.condition(kind).message.contains("the Secret mine"), "{kind:?}");
+    }
+    case.says(ConditionType::TlsReady, Truth::False, Reason::SecretNotFound);
+}
+
+#[test]
+fn a_certificate_that_nobody_renews_is_told_of_before_it_ends() {
+    let mut case = certified(3, 90_000);
+    case.d.tls = Tls::Given;
+    case.says(ConditionType::TlsReady, Truth::True, Reason::CertificatesValid);
+    let peer = known(&mut case.o.certificates).leaves.get_mut(&Surface::Peer).expect("there is one");
+    (peer.issued, peer.not_after) = (Time(NOW.0 - 901), Time(NOW.0 + 99));
+    case.says(ConditionType::TlsReady, Truth::False, Reason::CertificateExpiringSoon);
+    assert!(case.condition(ConditionType::TlsReady).message.contains("members show each other"));
+    case.now = Time(NOW.0 + 99);
+    case.says(ConditionType::TlsReady, Truth::False, Reason::CertificateExpired);
+}
+
+#[test]
+fn backups_that_are_suspended_are_said_to_be() {
+    let mut case = well(3);
+    case.d.backup_suspended = true;
+    case.says(ConditionType::BackupHealthy, Truth::False, Reason::BackupSuspended);
 }
 
 /// A StatefulSet that is made anew around its pods, for larger volumes, say, is missing for a while.

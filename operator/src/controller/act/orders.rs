@@ -85,7 +85,7 @@ pub async fn tell(
         verb: order::name(&found.spec).map(str::to_owned),
         phase: Some(phase),
         message: Some(message.to_owned()).filter(|message| !message.is_empty()),
-        started_at: old.started_at.clone().or_else(|| Some(text::stamp(now))),
+        started_at: old.started_at.clone().or_else(|| (phase != OperationPhase::Pending).then(|| text::stamp(now))),
         finished_at: over.then(|| text::stamp(now)),
         ..old.clone()
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use keepstone_operator_api::Reason;
 use keepstone_operator_api::tls::TlsProvider;
 use keepstone_operator_plan::observed::{Certificates, Leaf, Seen, Surface};
 
@@ -14,7 +15,7 @@ use crate::controller::members::Credentials;
 use crate::controller::write::wanted;
 use crate::objects::mounts::CA_KEY;
 use crate::objects::{tls_secret, trust};
-use crate::pki::{Authority, Bundle};
+use crate::pki::{self, Authority, Bundle};
 
 type Found = (Seen<Certificates>, Authority, Option<Credentials>);
 
@@ -116,11 +117,19 @@ async fn given(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
     let mut secrets = Vec::new();
     for surface in Surface::ALL {
         let Some(name) = place(b, surface) else { continue };
-        let Some(secret) = fetch(api, b, objects, &name).await? else { continue };
-        let facts = tls_secret::read_leaf(&secret).ok().and_then(|leaf| leaf.facts().ok());
-        if let Some(facts) = facts {
-            let leaf = Leaf { ca: Arc::from("given"), not_after: facts.not_after, issued: facts.issued };
-            certificates.leaves.insert(surface, leaf);
+        let Some(secret) = fetch(api, b, objects, &name).await? else {
+            certificates.flaw.get_or_insert_with(|| absent(b, objects, &name));
+            continue;
+        };
+        match leaf(&secret) {
+            Ok(leaf) => {
+                certificates.leaves.insert(surface, leaf);
+                if signs_itself(&secret) {
+                    let why = format!("the certificate in the Secret {name} is signed by itself");
+                    certificates.flaw.get_or_insert((Reason::CANotShared, why.into()));
+                }
+            }
+            Err(why) => drop(certificates.flaw.get_or_insert_with(|| flawed(&name, &why))),
         }
         secrets.push(secret.clone());
         match surface {
@@ -141,6 +150,41 @@ async fn given(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
         _ => None,
     };
     Ok((certificates, Authority::default(), credentials))
+}
+
+fn leaf(secret: &Secret) -> Result<Leaf, pki::Error> {
+    let facts = tls_secret::read_leaf(secret)?.facts()?;
+    if !secret.data.as_ref().is_some_and(|data| data.contains_key(CA_KEY)) {
+        return Err(pki::Error::Missing(CA_KEY));
+    }
+    Ok(Leaf { ca: Arc::from("given"), not_after: facts.not_after, issued: facts.issued })
+}
+
+/// Then there is no CA that could sign another.
+fn signs_itself(secret: &Secret) -> bool {
+    let part = |key: &str| secret.data.as_ref()?.get(key);
+    part(CA_KEY) == part("tls.crt")
+}
+
+type Flaw = (Reason, Arc<str>);
+
+/// Somebody's own Secret is there or not; cert-manager's comes.
+fn absent(b: &Blueprint, objects: &Objects, name: &str) -> Flaw {
+    if b.spec.tls.provider == TlsProvider::Secret {
+        return (Reason::SecretNotFound, format!("the Secret {name} is not there").into());
+    }
+    if objects.of(Kind::Certificate).next().is_none() {
+        return (Reason::IssuerNotFound, "there are no Certificates: is cert-manager installed?".into());
+    }
+    (Reason::CertificatePending, format!("cert-manager has not made the Secret {name} yet").into())
+}
+
+fn flawed(name: &str, why: &pki::Error) -> Flaw {
+    let reason = match why {
+        pki::Error::Missing(_) => Reason::SecretNotFound,
+        _ => Reason::CertificateInvalid,
+    };
+    (reason, format!("the Secret {name}: {why}").into())
 }
 
 /// The CAs beside all certificates that are in use: members trust whoever has one of these. None while there is none.
@@ -175,6 +219,19 @@ mod tests {
 
     use super::*;
     use crate::pki::{Ca, LIFE, SystemKeys};
+
+    #[test]
+    fn what_a_secret_lacks_is_told_from_what_can_not_be_read() {
+        let secret = |parts: &[(&str, &str)]| {
+            let part = |(key, text): &(&str, &str)| ((*key).to_owned(), ByteString(text.as_bytes().to_vec()));
+            Secret { data: Some(parts.iter().map(part).collect()), ..Secret::default() }
+        };
+        let reason = |parts: &[(&str, &str)]| flawed("mine", &leaf(&secret(parts)).expect_err("it is no leaf")).0;
+        assert_eq!(reason(&[]), Reason::SecretNotFound);
+        assert_eq!(reason(&[("tls.crt", "x")]), Reason::SecretNotFound);
+        let torn = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert_eq!(reason(&[("tls.crt", torn), ("tls.key", "y")]), Reason::CertificateInvalid);
+    }
 
     /// While an issuer's CA changes, certificates of both are in use; each Secret has the one that signed what is in it.
     #[test]
