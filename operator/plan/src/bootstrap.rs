@@ -114,6 +114,9 @@ fn name_seed(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
         // Somebody deleted the claim, which goes only with the pod, or its node is gone. Nothing was founded yet.
         return v.end(Ordinal::SEED, true);
     }
+    if pod.is_some_and(|p| outdated(v, p)) {
+        return v.end(Ordinal::SEED, true);
+    }
     let claim = v.claims.get(&Ordinal::SEED).filter(|c| !c.terminating);
     let (Some(pod), Some(claim)) = (pod, claim) else {
         return Next::wait(waiting(v, operation), "the first pod and its volume claim are not there yet");
@@ -131,6 +134,11 @@ fn name_seed(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
     let named = Bootstrap { permit: Some(permit), spoiled: None, ..b.clone() };
     let span = span(v, &named);
     v.turn(operation, Intent::Bootstrap(named), span)
+}
+
+/// It does not run, and what is asked for now may be what it lacks: it is replaced by nobody else.
+fn outdated(v: &View, seed: &Pod) -> bool {
+    seed.template != v.d.template && v.dead(Ordinal::SEED, seed)
 }
 
 fn await_founding(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permit) -> Next {
@@ -151,7 +159,7 @@ fn await_founding(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permi
     }
     let foreign = v.o.answers.contains_key(&Ordinal::SEED) && seed.is_none();
     let pod = v.pods.get(&Ordinal::SEED).filter(|p| Some(&p.uid) == permit.pod.as_ref());
-    let same = !foreign && claim.is_some() && pod.is_some_and(|p| !p.stranded());
+    let same = !foreign && claim.is_some() && pod.is_some_and(|p| !p.stranded() && !outdated(v, p));
     if v.overdue(operation) || !same {
         return try_again(v, operation, b, permit, v.overdue(operation));
     }

@@ -6,7 +6,7 @@ use keepstone_operator_plan::observed::{Observed, Phase, Pod};
 use keepstone_operator_plan::operation::{Intent, Operation};
 
 use crate::kube::{Kind, Workload, claim_uid, pod_uid, workload_uid};
-use crate::servers::Row;
+use crate::servers::{DiskId, Row};
 use crate::{Fill, World};
 
 /// Whether it was carried out, or refused: for a precondition that no longer holds, or by the members.
@@ -317,6 +317,7 @@ impl World {
         if self.bound(n).is_some() && !goes && !matches!(self.intent(), Some(Intent::Restore(_))) {
             return broken(format!("the claim at {n} is deleted before its member is out of the table"));
         }
+        self.was_saved(n, uid)?;
         let disk = self.kube.delete_claim(n);
         self.scrap(disk);
         when(true)
@@ -330,6 +331,23 @@ impl World {
         }
         self.fills.entry(permit.nonce).or_insert(Fill { disk, phase: Phase::Running });
         when(true)
+    }
+
+    /// What is given up is saved before it is deleted, as far as it could be.
+    fn was_saved(&self, n: u32, uid: &Uid) -> Result<(), Broken> {
+        let Some(disk) = self.kube.disk(n).filter(|_| !self.deleting) else { return Ok(()) };
+        let (claims, all) = match self.intent() {
+            Some(Intent::RecoverQuorum(it)) => (&it.claims, true),
+            Some(Intent::Restore(it)) if it.save => (&it.claims, false),
+            _ => return Ok(()),
+        };
+        let had = self.servers.disks.get(&disk).is_some_and(|d| d.member.is_some());
+        let kept = |d: &DiskId| claims.values().any(|claim| claim_uid(*d) == *claim);
+        let tried = self.saved.contains_key(&disk) || self.tried.contains(&disk);
+        if had && claims.values().any(|claim| claim == uid) && !(tried && (all || self.saved.keys().any(kept))) {
+            return Err(Broken(format!("the claim at {n} is deleted before it was saved")));
+        }
+        Ok(())
     }
 
     fn member_add(&mut self, n: u32) -> Answer {

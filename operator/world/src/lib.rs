@@ -64,6 +64,8 @@ pub struct World {
     pub budget: Option<u32>,
     pub fenced: BTreeSet<u32>,
     pub saved: BTreeMap<DiskId, u64>,
+    /// Disks of which there is no copy, but not for want of trying.
+    pub tried: BTreeSet<DiskId>,
     /// Backups on their way to a volume, by the nonce of the permit that waits for them.
     pub fills: BTreeMap<Nonce, Fill>,
     pub requests: Vec<Request>,
@@ -113,6 +115,7 @@ impl World {
             budget: None,
             fenced: BTreeSet::new(),
             saved: BTreeMap::new(),
+            tried: BTreeSet::new(),
             fills: BTreeMap::new(),
             requests: Vec::new(),
             servers: Servers::default(),

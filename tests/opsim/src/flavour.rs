@@ -1,6 +1,6 @@
 //! What a run has in it besides members that come, go and are lost: not all of it in each, so that each has room.
 
-use keepstone_operator_plan::ids::{Ordinal, Revision};
+use keepstone_operator_plan::ids::{ClusterId, Ordinal, Revision};
 use keepstone_operator_plan::operation::Verb;
 use keepstone_operator_world::kube::ROTTEN;
 use keepstone_operator_world::{Fault, World};
@@ -16,16 +16,29 @@ pub struct Flavour {
     pub upkeep: bool,
     /// Somebody deletes the cluster.
     pub ends: bool,
+    /// A majority is lost, data is given up and exchanged.
+    pub drastic: bool,
+    /// A lost quorum is recovered without a word.
+    pub automatic: bool,
+    /// The cluster begins with a backup.
+    pub from_backup: bool,
+    /// Backups by schedule and by hand.
+    pub backups: bool,
 }
 
 impl Flavour {
     #[must_use]
     pub fn of(seed: u64, planted: Planted) -> Self {
         let mut rng = Rng::new(seed ^ 0x666c_6176_6f75_7200);
-        let drawn = Self { tls: rng.one_in(250), upkeep: rng.one_in(500), ends: rng.one_in(200) };
+        let mut drawn =
+            Self { tls: rng.one_in(250), upkeep: rng.one_in(500), ends: rng.one_in(200), ..Self::default() };
+        drawn.drastic = rng.one_in(400);
+        drawn.automatic = rng.one_in(300) && drawn.drastic;
+        drawn.from_backup = rng.one_in(200);
+        drawn.backups = rng.one_in(300) && !drawn.ends;
         match planted {
             Planted::NoSettling => Self { tls: true, ends: false, ..drawn },
-            Planted::Greedy => Self { ends: true, ..drawn },
+            Planted::Greedy => Self { ends: true, backups: false, ..drawn },
             _ => drawn,
         }
     }
@@ -48,6 +61,21 @@ impl Flavour {
             ]);
         }
         all
+    }
+
+    /// Whether there are Jobs.
+    #[must_use]
+    pub fn works(self) -> bool {
+        self.drastic || self.from_backup || self.backups
+    }
+
+    /// An order to give up data, or to exchange it.
+    #[must_use]
+    pub fn drastically(rng: &mut Rng, lost: ClusterId) -> Verb {
+        match rng.below(2) {
+            0 => Verb::Restore { source: "backup".into(), save: rng.one_in(700), confirm: lost },
+            _ => Verb::RecoverQuorum { survivor: Ordinal(u32::try_from(rng.below(3)).unwrap_or(0)), confirm: lost },
+        }
     }
 
     /// An order of any kind.

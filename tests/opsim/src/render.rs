@@ -16,6 +16,8 @@ use keepstone_operator_world::kube::Kind as Made;
 use keepstone_operator_world::{FULL, Spec, World};
 use serde_json::{Value, json};
 
+use crate::flavour::Flavour;
+
 pub const NAMESPACE: &str = "prod";
 pub const CLUSTER: &str = "main";
 /// As the world has it.
@@ -68,12 +70,12 @@ pub fn storage(set: &Value) -> u64 {
 }
 
 #[must_use]
-pub fn cluster_spec(world: &World, tls: bool, upkeep: bool) -> Value {
+pub fn cluster_spec(world: &World, tls: bool, flavour: Flavour) -> Value {
     let mut spec = plain_spec(&world.spec);
     if tls {
         spec["tls"] = json!({"provider": "auto", "providerCfg": {"autoCfg": {"validityDuration": "365d"}}});
     }
-    if upkeep {
+    if flavour.upkeep {
         spec["quotaBackendBytes"] = json!(FULL.to_string());
         spec["maintenance"] = json!({
             "compact": {"schedule": "*/20 * * * *", "keep": {"revisions": 100}},
@@ -89,8 +91,29 @@ pub fn cluster_spec(world: &World, tls: bool, upkeep: bool) -> Value {
     if world.garbled {
         spec["maintenance"] = json!({"compact": {"schedule": "now and then", "keep": {"revisions": 1}}});
     }
+    if flavour.automatic {
+        spec["recovery"] = json!({"quorumLoss": {"mode": "Automatic", "after": "5m"}});
+    }
+    if flavour.from_backup {
+        spec["bootstrap"] = json!({"restore": {"from": stored()}});
+    }
+    if flavour.backups {
+        spec["backup"] = json!({
+            "full": {"schedule": "*/15 * * * *"},
+            "store": {"pvc": {"claimName": "backups"}},
+            "retention": {"keepLast": KEPT},
+        });
+    }
     spec["deletionPolicy"] = json!(if world.keep_claims { "Retain" } else { "Delete" });
     spec
+}
+
+/// Backups of the schedule that are kept.
+pub const KEPT: usize = 2;
+
+/// A backup that is there.
+fn stored() -> Value {
+    json!({"object": {"store": {"pvc": {"claimName": "backups"}}, "key": "before.db"}})
 }
 
 fn plain_spec(spec: &Spec) -> Value {
@@ -197,7 +220,10 @@ pub fn order(request: &Request) -> Value {
             let confirm = format!("{CLUSTER}/{}", hex(confirm.0));
             spec["recoverQuorum"] = json!({"survivor": member(survivor), "confirm": confirm});
         }
-        other => panic!("the simulation gives no order such as {other:?}"),
+        Verb::Restore { save, confirm, .. } => {
+            let confirm = format!("{CLUSTER}/{}", hex(confirm.0));
+            spec["restore"] = json!({"from": stored(), "snapshotCurrentFirst": save, "confirm": confirm});
+        }
     }
     let phase = match request.phase {
         Phase::Pending => "Pending",

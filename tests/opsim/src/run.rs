@@ -6,7 +6,7 @@ mod quiet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use keepstone_operator_plan::ids::Ordinal;
+use keepstone_operator_plan::ids::{ClusterId, Ordinal};
 use keepstone_operator_plan::operation::Verb;
 use keepstone_operator_world::kube::{BAD, Kind};
 use keepstone_operator_world::{Fault, Spec, World};
@@ -93,7 +93,7 @@ pub fn run_as(seed: u64, planted: Planted, flavour: Flavour) -> Result<Report, B
     let world = World::new(Spec { size, kind: Kind { config: 0, minor: 4 }, hibernate: false });
     let mut site = Site::new(world, Rng::new(rng.draw()));
     (site.lost, site.behind) = (rng.below(30), rng.below(400));
-    (site.lax, site.upkeep) = (planted == Planted::NoFence, flavour.upkeep);
+    (site.lax, site.flavour) = (planted == Planted::NoFence, flavour);
     site.tls = flavour.tls.then(|| Tls::new(Rng::new(seed ^ 0x746c_7300)));
     site.sync();
     let site = Arc::new(Mutex::new(site));
@@ -225,16 +225,22 @@ impl Run {
             site.mount(Some(if n == 5 { u32::MAX } else { n }));
             return;
         }
+        if self.flavour.works() && self.rng.one_in(200) && site.job_by_chance(&mut self.rng) {
+            return;
+        }
         let events = site.world.events();
         if let Some(event) = self.rng.pick(&events) {
             site.say(format!("{event:?}"));
-            site.world.happen(*event);
-            site.changed();
+            site.happens(*event);
         }
     }
 
     fn fault(&mut self) {
         if self.left == 0 {
+            return;
+        }
+        if self.flavour.drastic && self.rng.one_in(200) {
+            self.lose_most();
             return;
         }
         let n = u32::try_from(self.rng.below(5)).unwrap_or(0);
@@ -261,6 +267,33 @@ impl Run {
         self.suffer(*fault);
     }
 
+    /// All but one lose what they had, in one of the ways there are.
+    fn lose_most(&mut self) {
+        let survivor = u32::try_from(self.rng.below(3)).unwrap_or(0);
+        let places: Vec<u32> = {
+            let world = &self.site.lock().world;
+            let Some(lost) = world.latched.filter(|cluster| world.voters_up(*cluster) > 2) else { return };
+            if world.serves(survivor).map(|(cluster, _)| cluster) != Some(lost) {
+                return;
+            }
+            world.kube.pods.keys().copied().collect()
+        };
+        // Mostly the one that is left stays.
+        self.left = if self.rng.one_in(300) { self.left - 1 } else { 0 };
+        for n in places.into_iter().filter(|n| *n != survivor) {
+            let how = match self.rng.below(3) {
+                0 => vec![Fault::Wiped(n)],
+                1 => vec![Fault::ClaimDeleted(n), Fault::PodDeleted(n)],
+                _ => vec![Fault::NodeLost(n)],
+            };
+            for fault in how {
+                if self.site.lock().world.possible(fault) {
+                    self.suffer(fault);
+                }
+            }
+        }
+    }
+
     /// An operator dies where it is. Another is started in its place.
     fn die(&mut self) {
         let who = usize::try_from(self.rng.below(self.operators.len() as u64)).unwrap_or(0);
@@ -273,6 +306,16 @@ impl Run {
         let mut site = self.site.lock();
         let given = site.world.requests.iter().filter(|one| one.scheduled.is_none()).count();
         if site.world.latched.is_none() || given > if self.flavour.upkeep { 8 } else { 3 } {
+            return;
+        }
+        if self.flavour.drastic && self.rng.one_in(400) {
+            let lost = ClusterId(site.world.latched.unwrap_or(0));
+            let verb = Flavour::drastically(&mut self.rng, lost);
+            site.ask(verb);
+            return;
+        }
+        if self.flavour.backups && self.rng.one_in(300) {
+            site.back_up();
             return;
         }
         if self.flavour.upkeep {

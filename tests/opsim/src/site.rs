@@ -2,6 +2,7 @@
 //! must never be.
 
 mod end;
+mod jobs;
 mod tls;
 mod told;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ConfigMap;
 use keepstone_operator::controller::api::{ApiError, Deletion, text, uid, version};
 use keepstone_operator::controller::kind::{Kind, Name};
+use keepstone_operator::objects::fence;
 use keepstone_operator::objects::permit::{self, Action};
 use keepstone_operator_plan::act::{Act, Permit, PermitKind};
 use keepstone_operator_plan::ids::{Ordinal, Uid};
@@ -19,8 +21,10 @@ use keepstone_operator_world::kube::{Kind as Made, workload_uid};
 use keepstone_operator_world::{Blind, Done, World};
 use serde_json::{Map, Value, json};
 
+use crate::flavour::Flavour;
 use crate::render::{self, CLUSTER, NAMESPACE, OWNER};
 use crate::rng::Rng;
+use jobs::Job;
 pub use tls::Tls;
 
 pub type Objects = BTreeMap<(Kind, String), Arc<Value>>;
@@ -50,8 +54,11 @@ pub struct Site {
     pub lax: bool,
     /// What is mounted where, of a cluster with TLS.
     pub tls: Option<Tls>,
-    /// Whether schedules are in the spec, and the quota.
-    pub upkeep: bool,
+    /// What is in the spec besides what the world knows of.
+    pub flavour: Flavour,
+    jobs: BTreeMap<String, Job>,
+    /// Pods and claims that are no member's.
+    beside: BTreeMap<(Kind, String), Value>,
     /// The `EtcdCluster` is gone.
     pub gone: bool,
     objects: Objects,
@@ -80,7 +87,9 @@ impl Site {
             acted: BTreeMap::new(),
             lax: false,
             tls: None,
-            upkeep: false,
+            flavour: Flavour::default(),
+            jobs: BTreeMap::new(),
+            beside: BTreeMap::new(),
             gone: false,
             objects: Objects::new(),
             past: VecDeque::new(),
@@ -102,7 +111,7 @@ impl Site {
     pub fn pass_time(&mut self, micros: u64) {
         self.micros += micros;
         self.world.now = self.begun + self.micros / 1_000_000;
-        if self.upkeep {
+        if self.flavour.upkeep {
             self.world.revision = 1000 + i64::try_from(self.micros / 10_000_000).unwrap_or(0);
         }
         self.mount(None);
@@ -156,7 +165,8 @@ impl Site {
         if !self.gone {
             now.insert((Kind::Cluster, CLUSTER.to_owned()), self.cluster());
         }
-        let rendered = [Kind::Cluster, Kind::Pod, Kind::Claim, Kind::Operation, Kind::StatefulSet];
+        now.extend(self.rendered_jobs());
+        let rendered = [Kind::Cluster, Kind::Pod, Kind::Claim, Kind::Operation, Kind::StatefulSet, Kind::Job];
         self.objects.retain(|key, _| !rendered.contains(&key.0) || now.contains_key(key));
         for (key, object) in now {
             self.store(key, object);
@@ -180,7 +190,7 @@ impl Site {
             });
         }
         cluster["metadata"]["generation"] = json!(self.world.generation);
-        cluster["spec"] = render::cluster_spec(&self.world, self.tls.is_some(), self.upkeep);
+        cluster["spec"] = render::cluster_spec(&self.world, self.tls.is_some(), self.flavour);
         if self.world.deleting {
             cluster["metadata"]["deletionTimestamp"] = json!("2026-11-21T11:00:00Z");
         }
@@ -279,6 +289,19 @@ impl Site {
         if kind == Kind::Operation {
             return self.ordered(object);
         }
+        match kind {
+            Kind::Job => return self.begin(who, object.clone()),
+            Kind::Backup => {
+                let object = self.born(object.clone());
+                return self.write(who, kind, &name, object);
+            }
+            Kind::Claim => {
+                self.beside.insert((kind, name), object.clone());
+                self.sync();
+                return Ok(object.clone());
+            }
+            _ => {}
+        }
         self.made += 1;
         let mut object = object.clone();
         object["metadata"]["uid"] = json!(format!("object-{}", self.made));
@@ -335,6 +358,12 @@ impl Site {
                 let permit = self.permit(&object)?;
                 self.act(who, &Act::GrantPermit(permit))?;
             }
+            Kind::ConfigMap if name == names.fence() => {
+                let refused = |why: String| ApiError::Refused(why);
+                let map: ConfigMap = serde_json::from_value(object.clone()).map_err(|why| refused(why.to_string()))?;
+                let places = fence::read(&names, &map).map_err(|why| refused(why.to_string()))?;
+                self.act(who, &Act::SetFence(places))?;
+            }
             _ => {}
         }
         self.store((kind, name.to_owned()), object);
@@ -354,7 +383,7 @@ impl Site {
             Action::Found => PermitKind::Found,
             Action::ForceNewClusterId => PermitKind::ForceNew,
         };
-        Ok(Permit { kind, ordinal: it.ordinal, pod: it.pod, claim: it.claim, nonce: it.nonce })
+        Ok(self.filled(Permit { kind, ordinal: it.ordinal, pod: it.pod, claim: it.claim, nonce: it.nonce }))
     }
 
     fn write_set(&mut self, who: u8, object: Value) -> Result<Value, ApiError> {
@@ -409,6 +438,12 @@ impl Site {
             Kind::Claim => self.mark(who, &live, &new)?,
             Kind::Operation => self.told(&live, &new),
             Kind::Pod => {}
+            Kind::Backup => {
+                self.store((kind, name.name.clone()), new.clone());
+                self.let_backup_go(&name.name);
+                self.sync();
+                return Ok(new);
+            }
             _ => {
                 self.store((kind, name.name.clone()), new);
                 self.sync();
@@ -426,6 +461,10 @@ impl Site {
         }
         let (names, id) = (render::names(), Uid::from(uid(&live)));
         let place = |pod: &str| names.ordinal(pod).ok_or_else(|| ApiError::Refused(format!("a foreign {kind}")));
+        if self.beside.remove(&(kind, name.name.clone())).is_some() {
+            self.sync();
+            return Ok(());
+        }
         match kind {
             Kind::Pod => self.act(who, &Act::DeletePod { ordinal: place(&name.name)?, uid: id, force: how.force }),
             Kind::Claim => {
@@ -442,7 +481,19 @@ impl Site {
                 self.act(who, &Act::ApplyBudget { min_available: None })?;
                 self.remove(kind, &name.name)
             }
+            Kind::ConfigMap if name.name == names.fence() => {
+                self.act(who, &Act::SetFence(Default::default()))?;
+                self.remove(kind, &name.name)
+            }
             Kind::Operation => Ok(()),
+            Kind::Backup => {
+                self.delete_backup(who, &live);
+                Ok(())
+            }
+            Kind::Job => {
+                self.job_goes(&name.name);
+                Ok(())
+            }
             _ => self.remove(kind, &name.name),
         }
     }

@@ -141,6 +141,23 @@ fn a_seed_that_moved_before_it_founded_gets_another_permit() {
     assert_eq!((again.attempt, again.permit), (3, None));
 }
 
+/// A configuration that did not start and was mended took effect when the founding was overdue: with a backup after hours.
+#[test]
+fn a_seed_that_does_not_run_is_made_anew_when_the_spec_is_mended() {
+    let mut case = seed();
+    case.o.answers.clear();
+    let pod = case.pod(0);
+    (pod.started, pod.ready, pod.template.config) = (false, false, "bad".into());
+    case.under_way(attempt(1, None));
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(0), uid: uid("pod-0"), force: false }));
+    case.under_way(attempt(1, Some(permit())));
+    case.o.permit = Seen::Known(Some(permit()));
+    let Intent::Bootstrap(again) = case.intent() else { panic!("not a founding") };
+    assert_eq!((again.permit, again.spoiled), (None, Some(uid("claim-0"))));
+    case.pod(0).started = true;
+    assert_eq!(case.act(), None, "it may be about to found");
+}
+
 #[test]
 fn nothing_is_founded_over_volumes_of_which_nobody_knows() {
     let mut case = nothing(3);

@@ -4,13 +4,16 @@
 use keepstone_operator::controller::api::text;
 use keepstone_operator::controller::kind::Kind;
 use keepstone_operator_plan::act::Alarm;
-use keepstone_operator_plan::operation::Intent;
-use keepstone_operator_world::kube::{BAD, ROTTEN};
+use keepstone_operator_plan::ids::{ClusterId, Ordinal};
+use keepstone_operator_plan::observed::Request;
+use keepstone_operator_plan::operation::{Intent, Verb};
+use keepstone_operator_world::kube::{BAD, ROTTEN, claim_uid};
 use keepstone_operator_world::{Fault, World};
 use serde_json::Value;
 
 use super::Run;
 use crate::render::{CLUSTER, starts};
+use crate::site::Site;
 
 /// More than any way to the end takes.
 const TURNS: u32 = 20_000;
@@ -26,6 +29,9 @@ enum Verdict {
     Right,
     /// As right as it can be, until a human does this.
     Mended(Fault),
+    Ordered(Verb),
+    /// A Job that failed has to be made again.
+    Again(String),
     Wrong,
 }
 
@@ -52,7 +58,7 @@ impl Run {
             self.unbroken()?;
             let late = self.site.lock().micros - begun > HOPELESS * 1_000_000;
             let doubtful = self.site.lock().micros - begun > DOUBTFUL * 1_000_000;
-            let verdict = match self.verdict() {
+            let verdict = match self.verdict(doubtful) {
                 Verdict::Wrong if doubtful && beyond(&self.site.lock().world).is_some() => self.hopeless(),
                 Verdict::Wrong if late => self.hopeless(),
                 verdict => verdict,
@@ -66,6 +72,14 @@ impl Run {
                     site.world.suffer(fault);
                     site.changed();
                 }
+                Verdict::Ordered(verb) if mended < 9 => {
+                    mended += 1;
+                    self.site.lock().ask(verb);
+                }
+                Verdict::Again(job) if mended < 9 => {
+                    mended += 1;
+                    self.site.lock().again(&job);
+                }
                 _ => {}
             }
             self.wait();
@@ -77,10 +91,9 @@ impl Run {
 
     fn by_itself(&mut self) -> bool {
         let mut site = self.site.lock();
-        let Some(event) = site.world.events().first().copied() else { return false };
+        let Some(event) = site.world.events().first().copied() else { return site.job_by_itself() };
         site.say(format!("{event:?}"));
-        site.world.happen(event);
-        site.changed();
+        site.happens(event);
         true
     }
 
@@ -130,7 +143,7 @@ impl Run {
         if starts(site.world.spec.kind) { Verdict::Wrong } else { Verdict::Mended(mend(&site.world)) }
     }
 
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self, doubtful: bool) -> Verdict {
         let mut site = self.site.lock();
         if site.world.deleting {
             site.collect();
@@ -161,6 +174,10 @@ impl Run {
             return if down { Verdict::Right } else { Verdict::Mended(Fault::Hibernate(false)) };
         }
         let degraded = says("Degraded").0 == "True";
+        let stands = degraded && says("Available").0 != "True";
+        if let Some(verdict) = drastic(&site, stands, says("Degraded").1 == "DeadlineExceeded", doubtful) {
+            return verdict;
+        }
         if !world.can_recover() {
             return if degraded && says("Available").0 != "True" { Verdict::Right } else { Verdict::Wrong };
         }
@@ -171,6 +188,61 @@ impl Run {
         }
         if degraded && !starts(world.spec.kind) { Verdict::Mended(mend(world)) } else { Verdict::Wrong }
     }
+}
+
+/// What is to be done about a majority that is lost, and while it is being done.
+fn drastic(site: &Site, told: bool, late: bool, doubtful: bool) -> Option<Verdict> {
+    let world = &site.world;
+    let holds = |n: u32| {
+        let disk = world.kube.claims.get(&n).filter(|claim| !claim.terminating).map(|claim| claim.disk)?;
+        let (cluster, _) = world.servers.disks.get(&disk)?.member?;
+        (Some(cluster) == world.latched && !world.rotten.contains(&disk)).then_some(disk)
+    };
+    let there = |n: u32| world.kube.claims.get(&n).is_some_and(|claim| !claim.terminating);
+    let holds_any = |n: u32| {
+        let disk = world.kube.disk(n).and_then(|disk| world.servers.disks.get(&disk));
+        disk.is_some_and(|disk| disk.member.is_some())
+    };
+    if let Some(Intent::RecoverQuorum(it)) = world.operation.as_ref().map(|it| &it.intent) {
+        let same = holds(it.survivor.0).is_some_and(|disk| claim_uid(disk) == it.claim);
+        if world.latched == Some(it.lost.0) && !same && told {
+            // What it was to be made of is lost as well. There are the copies.
+            return Some(Verdict::Right);
+        }
+    }
+    // The operator waits for somebody to see to the copies that failed.
+    if late {
+        let restores = matches!(world.operation.as_ref().map(|it| &it.intent), Some(Intent::Restore(_)));
+        if let Some((n, _)) = site.failed_copies().find(|(n, _)| restores && !holds_any(*n) && there(*n)) {
+            return Some(Verdict::Mended(Fault::ClaimDeleted(n)));
+        }
+        if let Some((_, job)) = site.failed_copies().next() {
+            return Some(Verdict::Again(job));
+        }
+    }
+    let busy = world.operation.as_ref().map(|it| &it.intent);
+    if matches!(busy, Some(Intent::RecoverQuorum(_) | Intent::Restore(_))) {
+        return Some(Verdict::Wrong);
+    }
+    if !site.flavour.drastic || world.can_recover() || !starts(world.spec.kind) || world.spec.hibernate {
+        return None;
+    }
+    let confirm = ClusterId(world.latched?);
+    let asked =
+        |one: &&Request| !one.phase.finished() && matches!(one.verb, Verb::RecoverQuorum { .. } | Verb::Restore { .. });
+    if world.requests.iter().any(|one| asked(&one)) || site.flavour.automatic && !doubtful {
+        return Some(Verdict::Wrong);
+    }
+    let survivor = world
+        .kube
+        .claims
+        .keys()
+        .copied()
+        .find(|n| holds(*n).is_some() && world.kube.pods.get(n).is_none_or(|pod| pod.node_lost.is_none()));
+    Some(Verdict::Ordered(match survivor {
+        Some(n) => Verb::RecoverQuorum { survivor: Ordinal(n), confirm },
+        None => Verb::Restore { source: "backup".into(), save: false, confirm },
+    }))
 }
 
 fn condition(status: &Value, kind: &str) -> (String, String) {
@@ -222,6 +294,7 @@ fn as_asked(world: &World) -> bool {
         && world.operation.is_none()
         && world.open
         && world.permit.is_none()
+        && world.fenced.is_empty()
         && world.finished()
         && world.budget == Some(u32::try_from(size / 2 + 1).unwrap_or(0))
         && world.kube.replicas() as usize == size

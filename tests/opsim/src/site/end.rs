@@ -31,6 +31,7 @@ impl Site {
             let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
             owners.is_some_and(|all| all.iter().any(|one| one["uid"] == json!(OWNER)))
         };
+        self.jobs_of_nobody_go();
         self.objects.retain(|_, object| !owned(object));
     }
 
