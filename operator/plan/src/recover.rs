@@ -9,7 +9,7 @@ use crate::act::{Act, Outcome, Permit, PermitKind};
 use crate::condition::Reason;
 use crate::ids::{Ordinal, Uid};
 use crate::next::Next;
-use crate::observed::{Claim, Phase};
+use crate::observed::{Claim, Phase, Pod};
 use crate::operation::{Intent, Operation, Recover};
 use crate::upkeep;
 use crate::verbs;
@@ -97,12 +97,10 @@ fn stop_others(v: &View, r: &Recover) -> Next {
     if !others.is_subset(fenced) {
         return Next::Act(Act::SetFence(others));
     }
-    for (n, uid) in r.pods.iter().filter(|(n, _)| **n != r.survivor) {
-        if v.pods.get(n).is_some_and(|p| p.uid == *uid) {
-            return v.end(*n, true);
-        }
-    }
-    Next::Pass
+    // One that was made since, before there was a fence, runs as well.
+    let old = |n: &Ordinal, p: &Pod| r.pods.get(n) == Some(&p.uid) || !v.dead(*n, p);
+    let running = v.pods.iter().find(|(n, p)| **n != r.survivor && old(n, p));
+    running.map_or(Next::Pass, |(n, _)| v.end(*n, true))
 }
 
 fn start_survivor(v: &View, r: &Recover) -> Next {

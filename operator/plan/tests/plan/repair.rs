@@ -340,6 +340,23 @@ fn nothing_of_the_old_cluster_runs_when_the_new_one_begins() {
     assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(2), uid: uid("pod-2"), force: false }));
 }
 
+/// Its node was drained while the data was saved, and there was no fence yet: it served beside the new cluster.
+#[test]
+fn a_pod_that_was_made_before_the_fence_is_ended_too() {
+    let mut case = majority_lost(2);
+    known(&mut case.o.objects).open = false;
+    case.under_way(Intent::RecoverQuorum(recovery(2)));
+    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Succeeded)]));
+    case.o.fenced = Seen::Known([Ordinal(0), Ordinal(1)].into());
+    for n in 0..2 {
+        case.pod(n).uid = uid(format!("pod-{n}b"));
+    }
+    case.pod(1).started = true;
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(1), uid: uid("pod-1b"), force: false }));
+    case.pod(1).started = false;
+    assert!(matches!(case.act(), Some(Act::GrantPermit(_))));
+}
+
 #[test]
 fn a_recovered_cluster_has_an_id_that_no_old_member_answers_to() {
     let mut case = majority_lost(2);

@@ -209,6 +209,11 @@ fn drastic(site: &Site, told: bool, late: bool, doubtful: bool) -> Option<Verdic
             // What it was to be made of is lost as well. There are the copies.
             return Some(Verdict::Right);
         }
+        // Somebody chose one that no kubelet starts.
+        let stranded = world.kube.pods.get(&it.survivor.0).is_some_and(|pod| pod.node_lost.is_some());
+        if stranded && doubtful {
+            return Some(Verdict::Mended(Fault::NodeBack(it.survivor.0)));
+        }
     }
     // The operator waits for somebody to see to the copies that failed.
     if late {
