@@ -56,13 +56,13 @@ operator run a command in a pod, read a log, or change a role.
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services, serviceaccounts, configmaps]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, create, patch, delete]
 # Certificates, and the credentials of stores.
 - apiGroups: [""]
   resources: [secrets]
@@ -77,10 +77,7 @@ operator run a command in a pod, read a log, or change a role.
 {{- if .Values.rbac.certManager }}
 - apiGroups: [cert-manager.io]
   resources: [certificates]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [cert-manager.io]
-  resources: [issuers]
-  verbs: [get]
+  verbs: [get, create, patch]
 {{- end }}
 {{- if .Values.rbac.monitoring }}
 - apiGroups: [monitoring.coreos.com]
