@@ -112,8 +112,10 @@ fn start_survivor(v: &View, r: &Recover) -> Next {
         Some(Some(held)) if *held != permit => return Next::Act(Act::RevokePermit { nonce: held.nonce }),
         Some(Some(_)) => {}
     }
+    // It may have been made anew since, and have started before there was a permit.
+    let without = v.o.answers.get(&r.survivor).is_some_and(|s| s.permit != Some(r.nonce));
     match v.pods.get(&r.survivor) {
-        Some(pod) if r.pods.get(&r.survivor) == Some(&pod.uid) && !pod.terminating => {
+        Some(pod) if (without || r.pods.get(&r.survivor) == Some(&pod.uid)) && !pod.terminating => {
             Next::Act(Act::DeletePod { ordinal: r.survivor, uid: pod.uid.clone(), force: false })
         }
         _ => Next::Pass,

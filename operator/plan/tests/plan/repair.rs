@@ -357,6 +357,26 @@ fn a_pod_that_was_made_before_the_fence_is_ended_too() {
     assert!(matches!(case.act(), Some(Act::GrantPermit(_))));
 }
 
+/// It went on as a member of the old cluster, and was waited for to found the new one.
+#[test]
+fn a_survivor_that_started_before_its_permit_is_started_again() {
+    let mut case = majority_lost(2);
+    known(&mut case.o.objects).open = false;
+    case.under_way(Intent::RecoverQuorum(recovery(2)));
+    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Succeeded)]));
+    case.o.fenced = Seen::Known([Ordinal(0), Ordinal(1)].into());
+    for n in 0..3 {
+        case.pod(n).uid = uid(format!("pod-{n}b"));
+    }
+    let mut given = Permit { kind: PermitKind::ForceNew, ordinal: Ordinal(2), pod: None, ..permit() };
+    given.claim = uid("claim-2");
+    case.o.permit = Seen::Known(Some(given));
+    case.o.answers.insert(Ordinal(2), status(2));
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(2), uid: uid("pod-2b"), force: false }));
+    case.o.answers.clear();
+    assert_eq!(case.act(), None, "it may be about to found");
+}
+
 #[test]
 fn a_recovered_cluster_has_an_id_that_no_old_member_answers_to() {
     let mut case = majority_lost(2);
