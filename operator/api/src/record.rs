@@ -179,6 +179,9 @@ pub struct RecoverRecord {
     pub lost_cluster_id: String,
     /// In hex.
     pub nonce: String,
+    /// Whether the others have been fenced, and `pods` written down after that.
+    #[serde(default)]
+    pub fenced: bool,
     /// UIDs of all pods there were, by place: none may run once the new cluster does.
     pub pods: BTreeMap<String, String>,
     /// UIDs of the others' claims, by place: saved first, deleted last.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::desired::Rule;
 use crate::ids::{ClusterId, MemberId, Nonce, Ordinal, Revision, Template, Time, Uid, Version};
 use crate::observed::Surface;
-use crate::operation::Operation;
+use crate::operation::{Intent, Operation};
 
 /// Leave for one data directory to found a cluster, once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -198,6 +198,13 @@ pub enum Outcome {
 }
 
 impl Act {
+    /// Whether it begins, or goes on with, what gives a cluster up for another. Decided without a cache, too.
+    #[must_use]
+    pub fn gives_up(&self) -> bool {
+        let Act::RecordIntent(operation) = self else { return false };
+        matches!(operation.intent, Intent::RecoverQuorum(_) | Intent::Restore(_))
+    }
+
     /// Whether it takes something away that the act before it cannot bring back. Who carries it out looks again without
     /// a cache first, plans again, and goes on only if it is the same act; the object's resource version goes with it.
     pub fn destroys(&self) -> bool {

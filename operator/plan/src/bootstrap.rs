@@ -136,9 +136,11 @@ fn name_seed(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
     v.turn(operation, Intent::Bootstrap(named), span)
 }
 
-/// It does not run, and what is asked for now may be what it lacks: it is replaced by nobody else.
+/// It does not run, and what is asked for now may be what it lacks: it is replaced by nobody else. One that waits for its
+/// backup does not run either, and what is fetched is not thrown away for it.
 fn outdated(v: &View, seed: &Pod) -> bool {
-    seed.template != v.d.template && v.dead(Ordinal::SEED, seed)
+    let fetching = !matches!(v.o.filled.known(), Some(None | Some(Phase::Succeeded | Phase::Failed)));
+    seed.template != v.d.template && v.dead(Ordinal::SEED, seed) && !fetching
 }
 
 fn await_founding(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permit) -> Next {

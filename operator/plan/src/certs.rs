@@ -13,6 +13,9 @@ use crate::next::Next;
 use crate::observed::{Ca, Certificates, Leaf, Surface};
 use crate::view::View;
 
+/// Few renew a certificate that is good for years less than a week before its end.
+const MARGIN: Seconds = Seconds(7 * 24 * 3600);
+
 pub(crate) fn before_founding(v: &View) -> Next {
     match (&v.d.tls, v.o.certificates.known()) {
         (Tls::Disabled, _) => Next::Pass,
@@ -125,7 +128,15 @@ pub(crate) fn trouble(v: &View) -> Option<(Reason, String)> {
     if let Some(surface) = any(&|leaf| leaf.not_after <= v.now) {
         return Some((Reason::CertificateExpired, surface.told().to_owned()));
     }
-    // Whoever renews them does so long before.
-    let late = |leaf: &Leaf| left(v, leaf.not_after).0 < leaf.not_after.since(leaf.issued).0 / 10;
+    let late = |leaf: &Leaf| left(v, leaf.not_after) < margin(v, leaf);
     flaw.or_else(|| any(&late).map(|surface| (Reason::CertificateExpiringSoon, surface.told().to_owned())))
+}
+
+/// Whoever renews a certificate has done so before only this much is left.
+fn margin(v: &View, leaf: &Leaf) -> Seconds {
+    let some = Seconds(leaf.not_after.since(leaf.issued).0 / 10).min(MARGIN);
+    match &v.d.tls {
+        Tls::Auto { renew_before, .. } => some.min(Seconds(renew_before.0 / 2)),
+        Tls::Disabled | Tls::Given => some,
+    }
 }

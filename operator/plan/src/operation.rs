@@ -100,6 +100,8 @@ pub struct Recover {
     /// The cluster that is given up.
     pub lost: ClusterId,
     pub nonce: Nonce,
+    /// Whether the others have been fenced, and `pods` written down after that.
+    pub fenced: bool,
     /// All pods there were: none of these may run once the new cluster does.
     pub pods: BTreeMap<Ordinal, Uid>,
     /// Claims of the others: saved first, deleted last.

@@ -3,7 +3,7 @@
 //! Everything that is left is saved before anything is touched, nothing of the old cluster runs when the new one
 //! begins, and nothing of it is deleted before the new one has its ID latched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::act::{Act, Outcome, Permit, PermitKind};
 use crate::condition::Reason;
@@ -38,7 +38,8 @@ pub(crate) fn begin(v: &View, survivor: Ordinal, request: Option<Uid>) -> Next {
         claim: claim.uid.clone(),
         lost,
         nonce: v.o.nonce,
-        pods: v.pods.iter().map(|(n, p)| (*n, p.uid.clone())).collect(),
+        fenced: false,
+        pods: pods(v),
         claims: others.map(|(n, c)| (*n, c.uid.clone())).collect(),
     };
     v.record_for(Intent::RecoverQuorum(recover), v.d.deadlines.other, request)
@@ -48,7 +49,7 @@ pub(crate) fn resume(v: &View, operation: &Operation, r: &Recover) -> Next {
     if v.o.cluster.cluster_id == Some(r.lost) {
         return upkeep::service(v, false)
             .or(|| save(v, operation, r))
-            .or(|| stop_others(v, r))
+            .or(|| stop_others(v, operation, r))
             .or(|| start_survivor(v, r))
             .or(|| latch(v, r));
     }
@@ -87,7 +88,7 @@ fn save(v: &View, operation: &Operation, r: &Recover) -> Next {
     Next::Pass
 }
 
-fn stop_others(v: &View, r: &Recover) -> Next {
+fn stop_others(v: &View, operation: &Operation, r: &Recover) -> Next {
     let Some(fenced) = v.o.fenced.known() else {
         return Next::wait(Reason::MembersUnreachable, "which places are fenced can't be read");
     };
@@ -97,10 +98,18 @@ fn stop_others(v: &View, r: &Recover) -> Next {
     if !others.is_subset(fenced) {
         return Next::Act(Act::SetFence(others));
     }
-    // One that was made since, before there was a fence, runs as well.
+    if !r.fenced {
+        // Pods that were made since, before there was a fence, may run too; those to come wait.
+        let all = Recover { fenced: true, pods: pods(v), ..r.clone() };
+        return v.turn(operation, Intent::RecoverQuorum(all), v.d.deadlines.other);
+    }
     let old = |n: &Ordinal, p: &Pod| r.pods.get(n) == Some(&p.uid) || !v.dead(*n, p);
     let running = v.pods.iter().find(|(n, p)| **n != r.survivor && old(n, p));
     running.map_or(Next::Pass, |(n, _)| v.end(*n, true))
+}
+
+fn pods(v: &View) -> BTreeMap<Ordinal, Uid> {
+    v.pods.iter().map(|(n, p)| (*n, p.uid.clone())).collect()
 }
 
 fn start_survivor(v: &View, r: &Recover) -> Next {

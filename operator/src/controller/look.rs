@@ -169,13 +169,14 @@ pub async fn look(
         let revisions = orders::Kept { noted: given.keep, newest: told.answers.values().map(|it| it.revision).max() };
         orders::read(&objects, &names.cluster, &revisions, given.now)
     };
-    orders::sources(api, names, &objects, &mut requests, &mut rejected).await;
     let (workload, claims) = (
         objects.seen(Kind::StatefulSet, || workload(&blueprint, &objects)),
         objects.seen(Kind::Claim, || claims::read(&blueprint, &objects)),
     );
     let about = about(names, &cluster, id)?;
     let operation = about.operation.clone();
+    let begun = operation.as_ref().and_then(|operation| operation.request.as_ref());
+    orders::sources(api, names, &objects, begun, &mut requests, &mut rejected).await;
     let observed = Observed {
         cluster: about,
         objects: objects::judge(&blueprint, &objects),

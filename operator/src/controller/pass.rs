@@ -118,8 +118,16 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         self.orders(&look, now).await;
         self.backups(&look, now).await;
         let plan = plan(&look.observed, &look.desired, now);
+        self.queue(&look, &plan, now).await;
         if !self.habits.writes_first && matches!(plan.act, Some(Act::RecordIntent(_))) {
             return self.rashly(look, plan, now, memory).await;
+        }
+        // What gives a cluster up is decided on claims and pods as they are, not as a cache has them.
+        if let Some(act) = plan.act.as_ref().filter(|act| act.gives_up() && self.habits.looks_again) {
+            match self.again(&look, act, now, nonce, memory).await? {
+                Some(fresh) => look = fresh,
+                None => return Ok(Report::only(Again::In(Duration::from_secs(1)))),
+            }
         }
         if let Err(why) = self.write(&mut look, &plan, now, memory).await {
             tracing::info!(cluster = %name, %why, "status was not written");
@@ -195,7 +203,6 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         {
             self.log(tell(&self.api, live, OperationPhase::Running, Reason::Running, "", now).await);
         }
-        self.queue(look, now).await;
         let over = look.objects.of(Kind::Operation).find(|order| expired(order, now));
         if let Some(order) = over {
             let how = Deletion { uid: Some(uid(order).to_owned()), ..Deletion::default() };
@@ -204,10 +211,11 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
     }
 
     /// Orders that are new, while another thing is done.
-    async fn queue(&self, look: &Look, now: Time) {
+    async fn queue(&self, look: &Look, plan: &Plan, now: Time) {
         let Some(operation) = &look.observed.cluster.operation else { return };
+        let ends = |id| matches!(&plan.act, Some(Act::FinishRequest { uid, .. }) if uid == id);
         let new = look.observed.requests.known().into_iter().flatten().filter(|one| one.phase == Phase::Pending);
-        for request in new.filter(|one| operation.request.as_ref() != Some(&one.uid)) {
+        for request in new.filter(|one| operation.request.as_ref() != Some(&one.uid) && !ends(&one.uid)) {
             let live = look.objects.of(Kind::Operation).find(|order| uid(order) == &*request.uid.0);
             if let Some(live) = live.filter(|order| text(order, "/status/phase").is_empty()) {
                 self.log(tell(&self.api, live, OperationPhase::Pending, Reason::Queued, "", now).await);
@@ -378,7 +386,8 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
     }
 }
 
-fn expired(order: &Value, now: Time) -> bool {
+/// Whether its time after its end is over.
+pub(super) fn expired(order: &Value, now: Time) -> bool {
     let finished = order.pointer("/status/finishedAt").cloned().unwrap_or_default();
     let finished: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> = serde_json::from_value(finished).ok();
     let ttl = order.pointer("/spec/ttlSecondsAfterFinished").and_then(Value::as_u64).unwrap_or(7 * 24 * 3600);

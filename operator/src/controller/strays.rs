@@ -1,4 +1,5 @@
-//! Records and orders that name a cluster which is not there: one that is gone, or that never was.
+//! Records and orders that name a cluster which is not there: one that is gone, or that never was. What a Job began without
+//! the members is seen to its end.
 
 use std::time::Duration;
 
@@ -9,11 +10,12 @@ use keepstone_operator_plan::ids::{Seconds, Time};
 use serde_json::Value;
 
 use super::act;
-use super::api::{Api, ApiError, Fresh, Which, text};
+use super::api::{Api, ApiError, Deletion, Fresh, Which, text, uid};
 use super::backups::{self, Said, Step};
 use super::kind::{Kind, Name};
 use super::look::jobs;
-use super::pass::Again;
+use super::pass::{Again, expired};
+use super::write::name;
 use crate::convert::text::time;
 
 /// A manifest may have the order before the cluster.
@@ -29,9 +31,9 @@ pub async fn see_to(api: &impl Api, cluster: &Name, agent: &str, now: Time) -> R
     let records = api.list(Kind::Backup, &cluster.namespace, about, Fresh::Now).await?;
     let orders = api.list(Kind::Operation, &cluster.namespace, about, Fresh::Now).await?;
     let mut again = Again::Never;
-    if records.iter().any(leaving) {
+    if records.iter().any(|record| leaving(record) || runs(record)) {
         let objects = jobs::of(api, cluster).await?;
-        for record in records.iter().filter(|record| leaving(record)) {
+        for record in records.iter().filter(|record| leaving(record) || runs(record)) {
             let step = backups::step(record, &objects, now)?;
             if step != Step::Nothing && step != Step::LetGo {
                 again = Again::In(PAUSE);
@@ -51,6 +53,13 @@ pub async fn see_to(api: &impl Api, cluster: &Name, agent: &str, now: Time) -> R
     for order in old_orders {
         act::tell(api, order, OperationPhase::Rejected, reason, &message, now).await?;
     }
+    for order in orders.iter().filter(|order| runs(order) && !leaving(order)) {
+        act::tell(api, order, OperationPhase::Failed, reason, &message, now).await?;
+    }
+    for order in orders.iter().filter(|order| expired(order, now)) {
+        let how = Deletion { uid: Some(uid(order).to_owned()), ..Deletion::default() };
+        api.delete(Kind::Operation, &name(order), &how).await?;
+    }
     let waited_for = !young_records.is_empty() || !young_orders.is_empty();
     Ok(if waited_for { Again::In(PAUSE) } else { again })
 }
@@ -62,6 +71,10 @@ fn leaving(object: &Value) -> bool {
 /// Whether nobody has begun with it.
 fn waits(object: &&Value) -> bool {
     !leaving(object) && matches!(text(object, "/status/phase"), "" | "Pending")
+}
+
+fn runs(object: &Value) -> bool {
+    text(object, "/status/phase") == "Running"
 }
 
 fn created(object: &Value) -> Time {

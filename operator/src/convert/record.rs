@@ -122,6 +122,7 @@ fn part(record: &mut OperationRecord, intent: &Intent) {
                 claim_uid: text(&it.claim),
                 lost_cluster_id: hex(it.lost.0),
                 nonce: hex(it.nonce.0),
+                fenced: it.fenced,
                 pods: by_place(&it.pods),
                 claims: by_place(&it.claims),
             });
@@ -266,6 +267,7 @@ fn recover(it: &api::RecoverRecord) -> Result<Recover, Unclear> {
         claim: it.claim_uid.as_str().into(),
         lost: ClusterId(number("status.operation.recoverQuorum.lostClusterID", &it.lost_cluster_id)?),
         nonce: Nonce(number("status.operation.recoverQuorum.nonce", &it.nonce)?),
+        fenced: it.fenced,
         pods: of_places("status.operation.recoverQuorum.pods", &it.pods)?,
         claims: of_places("status.operation.recoverQuorum.claims", &it.claims)?,
     })

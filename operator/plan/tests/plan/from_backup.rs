@@ -80,6 +80,21 @@ fn a_backup_that_does_not_arrive_is_fetched_anew_onto_another_volume_and_not_for
 }
 
 /// A large backup takes as long as it takes; what is said of a first member that doesn't come is another deadline.
+#[test]
+fn an_edit_does_not_throw_away_what_is_being_fetched() {
+    let mut case = fenced();
+    case.o.answers.clear();
+    (case.pod(0).started, case.pod(0).ready) = (false, false);
+    case.d.template.config = "b".into();
+    case.workload().template.config = "b".into();
+    for filled in [Seen::Unknown, Seen::Known(Some(Phase::Pending)), Seen::Known(Some(Phase::Running))] {
+        case.o.filled = filled;
+        assert!(!matches!(case.act(), Some(Act::RecordIntent(_))), "{:?}", case.act());
+    }
+    case.o.filled = Seen::Known(Some(Phase::Succeeded));
+    assert!(matches!(case.intent(), Intent::Bootstrap(Bootstrap { permit: None, .. })));
+}
+
 /// A restore has hours, and its pod will never end.
 #[test]
 fn a_seed_on_a_dead_node_makes_way_for_another_at_once() {

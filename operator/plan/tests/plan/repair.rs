@@ -280,6 +280,7 @@ fn recovery(survivor: u32) -> Recover {
         claim: uid(format!("claim-{survivor}")),
         lost: CLUSTER,
         nonce: Nonce(42),
+        fenced: true,
         pods: (0..3).map(|n| (Ordinal(n), uid(format!("pod-{n}")))).collect(),
         claims: BTreeMap::new(),
     }
@@ -305,7 +306,7 @@ fn the_survivor_that_knows_most_is_named() {
 fn the_survivor_is_saved_before_anything_is_touched() {
     let mut case = majority_lost(2);
     case.request(Verb::RecoverQuorum { survivor: Ordinal(2), confirm: CLUSTER });
-    assert_eq!(case.intent(), Intent::RecoverQuorum(recovery(2)));
+    assert_eq!(case.intent(), Intent::RecoverQuorum(Recover { fenced: false, ..recovery(2) }));
     case.under_way(Intent::RecoverQuorum(recovery(2)));
     assert_eq!(case.act(), Some(Act::OpenClientService { open: false }));
     known(&mut case.o.objects).open = false;
@@ -354,7 +355,23 @@ fn a_pod_that_was_made_before_the_fence_is_ended_too() {
     case.pod(1).started = true;
     assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(1), uid: uid("pod-1b"), force: false }));
     case.pod(1).started = false;
-    assert!(matches!(case.act(), Some(Act::GrantPermit(_))));
+    assert!(matches!(case.act(), Some(Act::GrantPermit(_))), "these wait behind the fence");
+}
+
+/// A server that reads its log looks as one that waits behind the fence does.
+#[test]
+fn pods_are_written_down_anew_once_there_is_a_fence() {
+    let mut case = majority_lost(2);
+    known(&mut case.o.objects).open = false;
+    case.under_way(Intent::RecoverQuorum(Recover { fenced: false, ..recovery(2) }));
+    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Succeeded)]));
+    case.pod(1).uid = uid("pod-1b");
+    assert_eq!(case.act(), Some(Act::SetFence([Ordinal(0), Ordinal(1)].into())));
+    case.o.fenced = Seen::Known([Ordinal(0), Ordinal(1)].into());
+    let Intent::RecoverQuorum(recover) = case.intent() else { panic!("not a recovery") };
+    assert!(recover.fenced && recover.pods[&Ordinal(1)] == uid("pod-1b"));
+    case.under_way(Intent::RecoverQuorum(recover));
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(0), uid: uid("pod-0"), force: false }));
 }
 
 /// It went on as a member of the old cluster, and was waited for to found the new one.

@@ -61,11 +61,16 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
     }
 
     /// The claim of the log goes first: nobody would look for it once that of the data is gone. A pod that has ended keeps
-    /// its claims from going, so those of copies and restores go before either; their Jobs stay, and say what was done.
+    /// its claims from going, so those of copies and restores go before either; their Jobs stay, and say what was done. One
+    /// that is at work on the volume goes itself, and its pods with it.
     pub(super) async fn delete_claim(&self, ordinal: Ordinal, id: &str) -> Done {
         let names = &self.look.blueprint.names;
         let data = self.same(Kind::Claim, &names.claim(ordinal), id)?;
         for claim in [names.wal_claim(ordinal), names.claim(ordinal)] {
+            for job in jobs::at_work(&self.look.objects, &claim) {
+                let how = Deletion { uid: Some(uid(job).to_owned()), ..Deletion::default() };
+                self.api.delete(Kind::Job, &crate::controller::write::name(job), &how).await?;
+            }
             for pod in jobs::holding(&self.look.objects, &claim) {
                 let how = Deletion { uid: Some(uid(pod).to_owned()), ..Deletion::default() };
                 self.api.delete(Kind::Pod, &crate::controller::write::name(pod), &how).await?;

@@ -121,10 +121,12 @@ async fn given(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
             certificates.flaw.get_or_insert_with(|| absent(b, objects, &name));
             continue;
         };
-        match leaf(&secret) {
+        let manager = b.spec.tls.provider == TlsProvider::CertManager;
+        match leaf(&secret, manager || surface != Surface::Operator) {
             Ok(leaf) => {
                 certificates.leaves.insert(surface, leaf);
-                if signs_itself(&secret) {
+                // One's own may be signed by itself, and shared by all members.
+                if manager && signs_itself(&secret) {
                     let why = format!("the certificate in the Secret {name} is signed by itself");
                     certificates.flaw.get_or_insert((Reason::CANotShared, why.into()));
                 }
@@ -152,9 +154,10 @@ async fn given(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
     Ok((certificates, Authority::default(), credentials))
 }
 
-fn leaf(secret: &Secret) -> Result<Leaf, pki::Error> {
+/// Whom the operator trusts is beside the members' certificate.
+fn leaf(secret: &Secret, with_ca: bool) -> Result<Leaf, pki::Error> {
     let facts = tls_secret::read_leaf(secret)?.facts()?;
-    if !secret.data.as_ref().is_some_and(|data| data.contains_key(CA_KEY)) {
+    if with_ca && !secret.data.as_ref().is_some_and(|data| data.contains_key(CA_KEY)) {
         return Err(pki::Error::Missing(CA_KEY));
     }
     Ok(Leaf { ca: Arc::from("given"), not_after: facts.not_after, issued: facts.issued })
@@ -226,7 +229,7 @@ mod tests {
             let part = |(key, text): &(&str, &str)| ((*key).to_owned(), ByteString(text.as_bytes().to_vec()));
             Secret { data: Some(parts.iter().map(part).collect()), ..Secret::default() }
         };
-        let reason = |parts: &[(&str, &str)]| flawed("mine", &leaf(&secret(parts)).expect_err("it is no leaf")).0;
+        let reason = |parts: &[(&str, &str)]| flawed("mine", &leaf(&secret(parts), true).expect_err("it is no leaf")).0;
         assert_eq!(reason(&[]), Reason::SecretNotFound);
         assert_eq!(reason(&[("tls.crt", "x")]), Reason::SecretNotFound);
         let torn = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";

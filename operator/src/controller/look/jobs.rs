@@ -74,14 +74,22 @@ pub fn pods<'a>(objects: &'a Objects, job: &'a str) -> impl Iterator<Item = &'a 
     objects.of(Kind::Pod).filter(move |pod| text(pod, JOB_LABEL) == job)
 }
 
+fn mounts(pod: &Value, claim: &str) -> bool {
+    let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
+    volumes.is_some_and(|all| all.iter().any(|one| text(one, "/persistentVolumeClaim/claimName") == claim))
+}
+
 /// Pods of Jobs that have ended, and hold a claim for as long as they are there.
 pub fn holding<'a>(objects: &'a Objects, claim: &'a str) -> impl Iterator<Item = &'a Value> {
-    let mounts = move |pod: &Value| {
-        let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
-        volumes.is_some_and(|all| all.iter().any(|one| text(one, "/persistentVolumeClaim/claimName") == claim))
-    };
     let ended = |pod: &Value| matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
-    objects.of(Kind::Pod).filter(move |pod| !text(pod, JOB_LABEL).is_empty() && ended(pod) && mounts(pod))
+    objects.of(Kind::Pod).filter(move |pod| !text(pod, JOB_LABEL).is_empty() && ended(pod) && mounts(pod, claim))
+}
+
+/// Jobs that are not done with a claim.
+pub fn at_work<'a>(objects: &'a Objects, claim: &'a str) -> impl Iterator<Item = &'a Value> {
+    let unfinished = |job: &Value| !phase(job).finished();
+    let template = |job: &'a Value| job.pointer("/spec/template");
+    objects.of(Kind::Job).filter(move |job| unfinished(job) && template(job).is_some_and(|pod| mounts(pod, claim)))
 }
 
 /// What the Job's agents said last: that it is done, if any said so.
@@ -186,6 +194,19 @@ mod tests {
         ]);
         let names: Vec<_> = holding(&all, "data-main-0").map(|pod| text(pod, "/metadata/name")).collect();
         assert_eq!(names, ["main-save-1-0-x", "main-save-1-0-y"]);
+    }
+
+    #[test]
+    fn a_job_that_still_fills_a_volume_is_told_from_one_that_is_done() {
+        let job = |name: &str, claim: &str, done: bool| {
+            let volumes = json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]);
+            let conditions = if done { json!([{"type": "Complete", "status": "True"}]) } else { json!([]) };
+            let spec = json!({"template": {"spec": {"volumes": volumes}}});
+            (Kind::Job, json!({"metadata": {"name": name}, "spec": spec, "status": {"conditions": conditions}}))
+        };
+        let all = objects(&[job("a", "data-main-0", true), job("b", "data-main-0", false), job("c", "other", false)]);
+        let names: Vec<_> = at_work(&all, "data-main-0").map(|job| text(job, "/metadata/name")).collect();
+        assert_eq!(names, ["b"]);
     }
 
     /// A pod that was retried has failed before; of several failures the last one counts.

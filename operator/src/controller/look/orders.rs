@@ -4,7 +4,7 @@ use keepstone_operator_api::backup::BackupPhase;
 use keepstone_operator_api::operation::OperationPhase;
 use keepstone_operator_api::policy::Keep;
 use keepstone_operator_api::{BEFORE_ANNOTATION, EtcdBackup, EtcdOperation, KEEP_ANNOTATION, SCHEDULED_ANNOTATION};
-use keepstone_operator_plan::ids::{Revision, Time, Version};
+use keepstone_operator_plan::ids::{Revision, Time, Uid, Version};
 use keepstone_operator_plan::observed::{Backup, Phase, Request, Seen};
 use keepstone_operator_plan::operation::Verb;
 
@@ -71,12 +71,13 @@ pub async fn sources(
     api: &impl Api,
     names: &Names,
     objects: &Objects,
+    begun: Option<&Uid>,
     requests: &mut Seen<Vec<Request>>,
     rejected: &mut Vec<Rejection>,
 ) {
     let Seen::Known(requests) = requests else { return };
     for request in std::mem::take(requests) {
-        let name = named(&request);
+        let name = named(&request).filter(|_| begun != Some(&request.uid));
         let there = match &name {
             Some(name) => complete(api, names, name).await,
             None => Ok(true),
@@ -102,7 +103,8 @@ fn named(request: &Request) -> Option<String> {
 async fn complete(api: &impl Api, names: &Names, name: &str) -> Result<bool, ApiError> {
     let found = api.get(Kind::Backup, &Name::new(&names.namespace, name)).await?;
     let backup = found.as_ref().map(typed::<EtcdBackup>).transpose()?;
-    Ok(backup.and_then(|backup| backup.status).is_some_and(|status| status.artifact.is_some()))
+    let stays = backup.filter(|backup| backup.metadata.deletion_timestamp.is_none());
+    Ok(stays.and_then(|backup| backup.status).is_some_and(|status| status.artifact.is_some()))
 }
 
 fn order_of(objects: &Objects, request: &Request) -> Option<EtcdOperation> {

@@ -54,6 +54,7 @@ fn intents() -> Vec<Intent> {
             claim: uid("c"),
             lost: ClusterId(0xcdf8_1819_4e3a_8c32),
             nonce: Nonce(0),
+            fenced: true,
             pods: of_all(["p", "q"]),
             claims: of_all(["c", "d"]),
         }),
