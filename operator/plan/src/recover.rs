@@ -62,6 +62,8 @@ pub(crate) fn resume(v: &View, operation: &Operation, r: &Recover) -> Next {
         .or(|| verbs::finish(v, operation, Outcome::Succeeded))
 }
 
+const NOT_SAVED: &str = "the survivor's data could not be saved; nothing is touched";
+
 /// Copies of all there is. Without the survivor's nothing goes on; of the others as many as can be had.
 fn save(v: &View, operation: &Operation, r: &Recover) -> Next {
     let Some(saved) = v.o.saved.known() else {
@@ -73,11 +75,12 @@ fn save(v: &View, operation: &Operation, r: &Recover) -> Next {
             None if there => {
                 return Next::Act(Act::Save { seq: operation.seq, ordinal: *n, claim: claim.clone() });
             }
+            // Who ordered it may name another survivor; by itself it is not tried again and again.
+            Some(Phase::Failed) | None if *n == r.survivor && operation.request.is_some() => {
+                return verbs::finish(v, operation, Outcome::Failed(NOT_SAVED));
+            }
             Some(Phase::Failed) | None if *n == r.survivor => {
-                return Next::wait(
-                    Reason::DeadlineExceeded,
-                    "the survivor's data could not be saved; nothing is touched",
-                );
+                return Next::wait(Reason::DeadlineExceeded, NOT_SAVED);
             }
             Some(Phase::Pending | Phase::Running) => {
                 return Next::wait(Reason::RecoveringQuorum, "what is left is being saved");

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::act::Act;
+use crate::act::{Act, Outcome};
 use crate::condition::Reason;
 use crate::ids::{ClusterId, Uid};
 use crate::next::Next;
 use crate::observed::Phase;
 use crate::operation::{Bootstrap, Intent, Operation, Restore};
-use crate::upkeep;
 use crate::view::View;
+use crate::{upkeep, verbs};
 
 pub(crate) fn begin(v: &View, source: &Arc<str>, save: bool, lost: ClusterId, request: Option<Uid>) -> Next {
     let ours = v.claims.iter().filter(|(_, c)| c.owner == v.o.cluster.uid && c.left.is_none());
@@ -69,7 +69,7 @@ fn save(v: &View, operation: &Operation, r: &Restore) -> Next {
     if saved.is_empty() || saved.values().any(|p| *p == Phase::Succeeded) {
         return Next::Pass;
     }
-    Next::wait(Reason::DeadlineExceeded, "the data there is could not be saved; nothing of it is deleted")
+    verbs::finish(v, operation, Outcome::Failed("the data there is could not be saved; nothing of it is deleted"))
 }
 
 fn clear(v: &View, r: &Restore) -> Next {

@@ -200,17 +200,22 @@ impl<'a> View<'a> {
 
     /// Whether most voters have lost their data for good, so that no waiting brings a quorum back.
     pub fn majority_gone(&self) -> bool {
-        let known: Vec<Ordinal> = self.o.cluster.volumes.keys().copied().collect();
-        let places = if known.is_empty() { (0..self.replicas()).map(Ordinal).collect() } else { known };
+        let places = self.voting();
         let gone = places.iter().filter(|n| self.loss(**n) == Some(Loss::Data)).count();
         !places.is_empty() && places.len() - gone < quorum(places.len())
     }
 
+    /// Places whose members vote, as was last known: a StatefulSet may be larger.
+    fn voting(&self) -> Vec<Ordinal> {
+        let known: Vec<Ordinal> = self.o.cluster.volumes.keys().copied().collect();
+        if known.is_empty() { (0..self.replicas()).map(Ordinal).collect() } else { known }
+    }
+
     /// No majority can be seen: there is no table, and too few follow one leader to give one.
     pub fn quorum_lost(&self) -> bool {
-        let places = self.replicas() as usize;
-        let following = (0..self.replicas()).filter(|n| self.well(Ordinal(*n))).count();
-        self.table.is_none() && places > 0 && following < quorum(places)
+        let places = self.voting();
+        let following = places.iter().filter(|n| self.well(**n)).count();
+        self.table.is_none() && !places.is_empty() && following < quorum(places.len())
     }
 
     /// The voter a leader at `from` should hand over to: the lowest that is well, of those `suits` likes if there are any.

@@ -255,6 +255,28 @@ fn a_statefulset_that_was_scaled_by_hand_makes_no_lost_majority() {
     assert_eq!(case.act(), None);
 }
 
+/// One answer that is lost, and an order with the wrong survivor gave up a cluster that was well.
+#[test]
+fn a_table_that_could_not_be_read_gives_up_nothing_where_the_stateful_set_is_too_large() {
+    let mut case = well(1);
+    case.workload().replicas = 4;
+    case.o.table = Seen::Unknown;
+    case.request(Verb::RecoverQuorum { survivor: Ordinal(0), confirm: CLUSTER });
+    assert!(!matches!(case.act(), Some(Act::RecordIntent(_))), "{:?}", case.act());
+}
+
+#[test]
+fn an_order_whose_survivor_can_not_be_saved_ends() {
+    let mut case = majority_lost(2);
+    known(&mut case.o.objects).open = false;
+    case.request(Verb::RecoverQuorum { survivor: Ordinal(2), confirm: CLUSTER });
+    case.under_way(Intent::RecoverQuorum(Recover { fenced: false, ..recovery(2) })).request = Some(uid("request"));
+    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Failed)]));
+    assert!(matches!(case.act(), Some(Act::FinishRequest { outcome: Outcome::Failed(_), .. })));
+    known(&mut case.o.requests)[0].phase = Phase::Failed;
+    assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
+}
+
 #[test]
 fn the_way_out_is_told_at_once_and_taken_after_a_while() {
     let mut case = majority_lost(2);
