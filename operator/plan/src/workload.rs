@@ -71,26 +71,32 @@ pub(crate) fn size(v: &View) -> Next {
 }
 
 /// The template that pods should have now: the configuration always as asked for, so that a broken one can be mended
-/// while nothing runs; a version that goes up only when all is well and as large as it should be.
+/// while nothing runs; a version that goes up only when all is well and as large as it should be, and no pod is left
+/// that would skip one.
 pub(crate) fn target(v: &View) -> Template {
     let mending = mending(v);
     let from = mending.version;
-    let may = v.all_well() && v.span() == v.d.size && allowed(v, from).is_none();
+    let follows = || v.pods.values().map(|p| p.template.version).chain([from]).all(|one| allowed(v, one).is_none());
+    let may = v.all_well() && v.span() == v.d.size && follows();
     Template { version: if may { v.d.template.version } else { from }, ..mending }
 }
 
-/// What of it needs no cluster that is well: the configuration, and the way back from a version that did not do.
+/// What of it needs no cluster that is well: the configuration, and the way back from a version that did not do. That
+/// leads no further than to where the cluster comes from, whatever is asked for: the rest is a downgrade.
 pub(crate) fn mending(v: &View) -> Template {
     let Some(w) = v.workload else { return v.d.template.clone() };
-    let wanted = v.d.template.version;
-    let back = wanted < w.template.version && came_from(v, wanted);
-    Template { config: v.d.template.config.clone(), version: if back { wanted } else { w.template.version } }
+    let back = oldest(v).map_or(w.template.version, |oldest| oldest.max(v.d.template.version));
+    Template { config: v.d.template.config.clone(), version: back.min(w.template.version) }
 }
 
-/// Whether there is a member that was never seen to run what is newer. Where there is only one no pod can tell.
+/// The lowest that a pod is made of, or a voter was seen to run. Where there is only one no pod can tell.
+fn oldest(v: &View) -> Option<Version> {
+    v.pods.values().map(|p| p.template.version).chain(v.o.cluster.ran).min()
+}
+
+/// Whether there is a member that was never seen to run what is newer.
 fn came_from(v: &View, version: Version) -> bool {
-    let ran = v.o.cluster.ran.is_some_and(|ran| ran <= version);
-    ran || v.pods.values().any(|p| p.template.version <= version)
+    oldest(v).is_some_and(|oldest| oldest <= version)
 }
 
 /// Why the asked for version can't follow `from`.

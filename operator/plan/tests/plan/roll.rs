@@ -3,7 +3,7 @@ use keepstone_operator_plan::condition::{ConditionType, Reason, Truth};
 use keepstone_operator_plan::desired::{BackupPolicy, Schedule};
 use keepstone_operator_plan::ids::*;
 use keepstone_operator_plan::observed::*;
-use keepstone_operator_plan::operation::{Intent, Roll, Verb};
+use keepstone_operator_plan::operation::{Intent, Join, Roll, Verb};
 
 use crate::fixture::*;
 
@@ -141,6 +141,41 @@ fn a_spec_that_goes_back_rolls_back_the_one_pod() {
     assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(1), uid: uid("pod-1b"), force: false }));
 }
 
+/// Nothing may follow a version that never ran, and the one asked for is further back than where the cluster comes from.
+#[test]
+fn a_spec_that_goes_back_too_far_still_ends_what_does_not_start() {
+    let mut case = stuck();
+    case.d.template = Template { version: Version { minor: 3, ..V1 }, ..config("b") };
+    let back = config("b");
+    assert!(matches!(case.act(), Some(Act::ApplyWorkload { template: t, .. }) if t == back));
+    case.workload().template = back.clone();
+    let roll = Roll { ordinal: Ordinal(1), pod: uid("pod-1b"), template: back.clone() };
+    assert_eq!(case.intent(), Intent::Roll(roll));
+    case.o.cluster.operation = None;
+    for allowed in [false, true] {
+        case.d.update.allow_downgrade = allowed;
+        let mut well = well(3);
+        well.d = case.d.clone();
+        well.workload().template = back.clone();
+        (0..3).for_each(|n| well.pod(n).template = back.clone());
+        let lowered = matches!(well.act(), Some(Act::ApplyWorkload { template: t, .. }) if t == case.d.template);
+        assert_eq!(lowered, allowed);
+    }
+}
+
+/// A new disk does not help, and each of its pods would fail like the last.
+#[test]
+fn a_learner_that_never_starts_gets_a_version_that_runs_whatever_is_asked_for() {
+    let mut case = stuck();
+    let join = Join { ordinal: Ordinal(1), leaver: None, stale: None, attempt: 2, applied: 0 };
+    case.under_way(Intent::ReplaceMember(join)).deadline = Time(NOW.0 - 1);
+    known(&mut case.o.table)[1].learner = true;
+    case.d.template.version = Version { minor: 3, ..V1 };
+    assert!(matches!(case.act(), Some(Act::ApplyWorkload { template: t, .. }) if t == template()));
+    case.workload().template = template();
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(1), uid: uid("pod-1b"), force: false }));
+}
+
 /// There is no other pod that would tell which version the cluster comes from.
 #[test]
 fn one_member_alone_goes_back_from_a_version_that_never_ran() {
@@ -193,6 +228,22 @@ fn versions_change_one_minor_at_a_time() {
     case.says(ConditionType::Degraded, Truth::True, Reason::InvalidSpec);
     case.d.template.version = V2;
     assert!(matches!(case.act(), Some(Act::ApplyWorkload { .. })));
+}
+
+/// One whose turn had not come would go from the version before the last to the next.
+#[test]
+fn no_version_follows_while_a_pod_still_has_the_one_before() {
+    let next = Template { version: V2, ..template() };
+    let mut case = outdated(&next);
+    for n in 1..3 {
+        case.pod(n).template = next.clone();
+        case.answer(n).version = V2;
+    }
+    case.d.template.version = Version { minor: 6, ..V1 };
+    assert_eq!(case.intent(), Intent::Roll(rolled(0, &next)));
+    case.pod(0).template = next;
+    let last = case.d.template.clone();
+    assert!(matches!(case.act(), Some(Act::ApplyWorkload { template: t, .. }) if t == last));
 }
 
 #[test]
