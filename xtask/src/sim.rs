@@ -41,7 +41,7 @@ pub fn seeds_long(job: &Job) -> Result<()> {
 /// The seed that broke a promise.
 pub fn operator(job: &Job) -> Result<()> {
     operator_simulator(job, &["twice", "--count", "10"])?;
-    operator_simulator(job, &["many", "--count", "300", "--seconds", "120", "--at-least", "40"])
+    operator_simulator(job, &["many", "--count", "600", "--seconds", "120", "--at-least", "40"])
 }
 
 /// 1,000 seeds. Goes on where it was interrupted, with the same build.

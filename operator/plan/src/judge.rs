@@ -209,7 +209,9 @@ fn degraded(v: &View, wait: Option<&Wait>) -> Verdict {
     if v.o.cluster.cluster_id.is_none() {
         return fine(Reason::Bootstrapping);
     }
-    if v.d.hibernate {
+    // It is not put to sleep as long as it is being recovered.
+    let recovering = matches!(v.operation().map(|o| &o.intent), Some(Intent::RecoverQuorum(_)));
+    if v.d.hibernate && !recovering {
         return fine(Reason::Hibernated);
     }
     if v.members().iter().any(|m| v.armed(m.id, Alarm::Corrupt)) {

@@ -64,8 +64,12 @@ pub(crate) fn resume(v: &View, operation: &Operation, r: &Recover) -> Next {
 
 const NOT_SAVED: &str = "the survivor's data could not be saved; nothing is touched";
 
-/// Copies of all there is. Without the survivor's nothing goes on; of the others as many as can be had.
+/// Copies of all there is. Without the survivor's nothing goes on; of the others as many as can be had. Who is fenced was
+/// saved before.
 fn save(v: &View, operation: &Operation, r: &Recover) -> Next {
+    if r.fenced {
+        return Next::Pass;
+    }
     let Some(saved) = v.o.saved.known() else {
         return Next::wait(Reason::MembersUnreachable, "whether the data was saved can't be read");
     };

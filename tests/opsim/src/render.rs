@@ -1,5 +1,7 @@
 //! The world's pods, claims and orders as an API server gives them.
 
+use keepstone_operator::Settings;
+use keepstone_operator::blueprint::OperatorPods;
 use keepstone_operator::controller::kind::Kind;
 use keepstone_operator::controller::look::claims::LEFT_ANNOTATION;
 use keepstone_operator::convert::desired::rule_of;
@@ -26,6 +28,17 @@ pub const OWNER: &str = "cluster";
 const UNIT: u64 = 10 << 30;
 /// Where the configuration that the world knows is written in a template.
 pub const CONFIG_LABEL: &str = "config";
+
+/// Of every operator here.
+#[must_use]
+pub fn settings() -> Settings {
+    Settings {
+        image: "registry.example/keepstone".to_owned(),
+        agent: "registry.example/keepstone-operator:v1".to_owned(),
+        domain: "cluster.local".to_owned(),
+        operator: OperatorPods { namespace: "system".to_owned(), labels: Vec::new() },
+    }
+}
 
 #[must_use]
 pub fn names() -> Names {

@@ -5,8 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use keepstone_operator::Settings;
-use keepstone_operator::blueprint::OperatorPods;
 use keepstone_operator::controller::api::{Api, ApiError, Deletion, Fresh, Which, text};
 use keepstone_operator::controller::kind::{Kind, Name};
 use keepstone_operator::controller::members::{Answer, Change, Failure, Members, Row, Target};
@@ -18,7 +16,7 @@ use keepstone_operator_world::kube::Kind as Made;
 use keepstone_operator_world::{Fault, Spec, World};
 use keepstone_opsim::client::Wire;
 use keepstone_opsim::keys::Keys;
-use keepstone_opsim::render::{CLUSTER, NAMESPACE, names};
+use keepstone_opsim::render::{CLUSTER, NAMESPACE, names, settings};
 use keepstone_opsim::rng::Rng;
 use keepstone_opsim::site::Site;
 use parking_lot::Mutex;
@@ -93,12 +91,7 @@ fn a_stateful_set_is_made_anew_of_what_there_is_and_not_of_what_a_cache_shows() 
         api: ours.clone(),
         members: ours,
         clock: Arc::new(wire),
-        settings: Settings {
-            image: "registry.example/keepstone".to_owned(),
-            agent: "registry.example/keepstone-operator:v1".to_owned(),
-            domain: "cluster.local".to_owned(),
-            operator: OperatorPods { namespace: "system".to_owned(), labels: Vec::new() },
-        },
+        settings: settings(),
         sources: Sources { keys: Mutex::new(Box::new(Keys::new(1))), nonce: Mutex::new(Box::new(|| 1)) },
         me: "operator-0".to_owned(),
         habits: Habits::default(),

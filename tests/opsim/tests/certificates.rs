@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use k8s_openapi::api::core::v1::Secret;
-use keepstone_operator::Settings;
-use keepstone_operator::blueprint::OperatorPods;
 use keepstone_operator::controller::kind::{Kind, Name};
 use keepstone_operator::controller::memory::Memory;
 use keepstone_operator::controller::pass::{Controller, Habits, Sources};
@@ -16,7 +14,7 @@ use keepstone_operator_world::kube::Kind as Made;
 use keepstone_operator_world::{Spec, World};
 use keepstone_opsim::client::Wire;
 use keepstone_opsim::keys::Keys;
-use keepstone_opsim::render::{CLUSTER, NAMESPACE, names};
+use keepstone_opsim::render::{CLUSTER, NAMESPACE, names, settings};
 use keepstone_opsim::rng::Rng;
 use keepstone_opsim::site::{Site, Tls};
 use parking_lot::Mutex;
@@ -31,12 +29,7 @@ fn controller(site: &Arc<Mutex<Site>>) -> Controller<Wire, Wire, Wire> {
         api: wire.clone(),
         members: wire.clone(),
         clock: Arc::new(wire),
-        settings: Settings {
-            image: "registry.example/keepstone".to_owned(),
-            agent: "registry.example/keepstone-operator:v1".to_owned(),
-            domain: "cluster.local".to_owned(),
-            operator: OperatorPods { namespace: "system".to_owned(), labels: Vec::new() },
-        },
+        settings: settings(),
         sources: Sources { keys: Mutex::new(Box::new(Keys::new(1))), nonce: Mutex::new(Box::new(|| 1)) },
         me: "operator-0".to_owned(),
         habits: Habits::default(),

@@ -296,6 +296,21 @@ fn members_that_are_only_slow_are_not_given_up() {
     assert_eq!(case.act(), None);
 }
 
+/// The survivor is saved, and the others are fenced.
+fn recovering() -> Case {
+    let mut case = majority_lost(2);
+    known(&mut case.o.objects).open = false;
+    case.under_way(Intent::RecoverQuorum(recovery(2)));
+    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Succeeded)]));
+    case.o.fenced = Seen::Known([Ordinal(0), Ordinal(1)].into());
+    case
+}
+
+/// What the survivor founds with.
+fn alone() -> Permit {
+    Permit { kind: PermitKind::ForceNew, ordinal: Ordinal(2), pod: None, claim: uid("claim-2"), ..permit() }
+}
+
 fn recovery(survivor: u32) -> Recover {
     Recover {
         survivor: Ordinal(survivor),
@@ -329,7 +344,7 @@ fn the_survivor_is_saved_before_anything_is_touched() {
     let mut case = majority_lost(2);
     case.request(Verb::RecoverQuorum { survivor: Ordinal(2), confirm: CLUSTER });
     assert_eq!(case.intent(), Intent::RecoverQuorum(Recover { fenced: false, ..recovery(2) }));
-    case.under_way(Intent::RecoverQuorum(recovery(2)));
+    case.under_way(Intent::RecoverQuorum(Recover { fenced: false, ..recovery(2) }));
     assert_eq!(case.act(), Some(Act::OpenClientService { open: false }));
     known(&mut case.o.objects).open = false;
     assert_eq!(case.act(), Some(Act::Save { seq: 9, ordinal: Ordinal(2), claim: uid("claim-2") }));
@@ -345,19 +360,14 @@ fn the_survivor_is_saved_before_anything_is_touched() {
 
 #[test]
 fn nothing_of_the_old_cluster_runs_when_the_new_one_begins() {
-    let mut case = majority_lost(2);
-    known(&mut case.o.objects).open = false;
-    case.under_way(Intent::RecoverQuorum(recovery(2)));
-    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Succeeded)]));
-    case.o.fenced = Seen::Known([Ordinal(0), Ordinal(1)].into());
+    let mut case = recovering();
     assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(0), uid: uid("pod-0"), force: false }));
     case.pod(0).uid = uid("pod-0b");
     case.pod(1).terminating = true;
     assert_eq!(case.act(), None);
     case.pod(1).uid = uid("pod-1b");
     case.pod(1).terminating = false;
-    let permit =
-        Permit { kind: PermitKind::ForceNew, ordinal: Ordinal(2), pod: None, claim: uid("claim-2"), nonce: Nonce(42) };
+    let permit = alone();
     assert_eq!(case.act(), Some(Act::GrantPermit(permit.clone())));
     case.o.permit = Seen::Known(Some(permit));
     assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(2), uid: uid("pod-2"), force: false }));
@@ -366,11 +376,7 @@ fn nothing_of_the_old_cluster_runs_when_the_new_one_begins() {
 /// Its node was drained while the data was saved, and there was no fence yet: it served beside the new cluster.
 #[test]
 fn a_pod_that_was_made_before_the_fence_is_ended_too() {
-    let mut case = majority_lost(2);
-    known(&mut case.o.objects).open = false;
-    case.under_way(Intent::RecoverQuorum(recovery(2)));
-    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Succeeded)]));
-    case.o.fenced = Seen::Known([Ordinal(0), Ordinal(1)].into());
+    let mut case = recovering();
     for n in 0..2 {
         case.pod(n).uid = uid(format!("pod-{n}b"));
     }
@@ -378,6 +384,13 @@ fn a_pod_that_was_made_before_the_fence_is_ended_too() {
     assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(1), uid: uid("pod-1b"), force: false }));
     case.pod(1).started = false;
     assert!(matches!(case.act(), Some(Act::GrantPermit(_))), "these wait behind the fence");
+}
+
+#[test]
+fn a_recovery_that_gets_nowhere_is_not_called_sleep() {
+    let mut case = recovering();
+    case.d.hibernate = true;
+    case.says(ConditionType::Degraded, Truth::True, Reason::QuorumLost);
 }
 
 /// A server that reads its log looks as one that waits behind the fence does.
@@ -393,23 +406,19 @@ fn pods_are_written_down_anew_once_there_is_a_fence() {
     let Intent::RecoverQuorum(recover) = case.intent() else { panic!("not a recovery") };
     assert!(recover.fenced && recover.pods[&Ordinal(1)] == uid("pod-1b"));
     case.under_way(Intent::RecoverQuorum(recover));
+    // Copies are named after the record: those of the record before are enough.
+    case.o.saved = Seen::Known(BTreeMap::new());
     assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(0), uid: uid("pod-0"), force: false }));
 }
 
 /// It went on as a member of the old cluster, and was waited for to found the new one.
 #[test]
 fn a_survivor_that_started_before_its_permit_is_started_again() {
-    let mut case = majority_lost(2);
-    known(&mut case.o.objects).open = false;
-    case.under_way(Intent::RecoverQuorum(recovery(2)));
-    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Succeeded)]));
-    case.o.fenced = Seen::Known([Ordinal(0), Ordinal(1)].into());
+    let mut case = recovering();
     for n in 0..3 {
         case.pod(n).uid = uid(format!("pod-{n}b"));
     }
-    let mut given = Permit { kind: PermitKind::ForceNew, ordinal: Ordinal(2), pod: None, ..permit() };
-    given.claim = uid("claim-2");
-    case.o.permit = Seen::Known(Some(given));
+    case.o.permit = Seen::Known(Some(alone()));
     case.o.answers.insert(Ordinal(2), status(2));
     assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(2), uid: uid("pod-2b"), force: false }));
     case.o.answers.clear();
@@ -418,17 +427,11 @@ fn a_survivor_that_started_before_its_permit_is_started_again() {
 
 #[test]
 fn a_recovered_cluster_has_an_id_that_no_old_member_answers_to() {
-    let mut case = majority_lost(2);
-    known(&mut case.o.objects).open = false;
-    case.under_way(Intent::RecoverQuorum(recovery(2)));
-    case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(2), Phase::Succeeded)]));
-    case.o.fenced = Seen::Known([Ordinal(0), Ordinal(1)].into());
+    let mut case = recovering();
     for n in 0..3 {
         case.pod(n).uid = uid(format!("pod-{n}b"));
     }
-    let mut recovered = Permit { kind: PermitKind::ForceNew, ordinal: Ordinal(2), pod: None, ..permit() };
-    recovered.claim = uid("claim-2");
-    case.o.permit = Seen::Known(Some(recovered));
+    case.o.permit = Seen::Known(Some(alone()));
     case.o.table = Seen::Known(vec![member(2)]);
     case.answer(2).permit = Some(Nonce(42));
     assert_eq!(case.act(), None, "it answers under the old ID");

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use keepstone_operator::Settings;
-use keepstone_operator::blueprint::OperatorPods;
 use keepstone_operator::controller::fenced::Fenced;
 use keepstone_operator::controller::kind::Name;
 use keepstone_operator::controller::lease::{Lease, PERIOD};
@@ -18,7 +16,7 @@ use parking_lot::Mutex;
 use super::Planted;
 use crate::client::Wire;
 use crate::keys::Keys;
-use crate::render::{CLUSTER, NAMESPACE};
+use crate::render::{CLUSTER, NAMESPACE, settings};
 use crate::rng::Rng;
 use crate::site::Site;
 
@@ -59,12 +57,7 @@ impl Operator {
             api: Fenced::new(wire.clone(), clock.clone(), lease.clone()),
             members: Fenced::new(wire, clock.clone(), lease.clone()),
             clock,
-            settings: Settings {
-                image: "registry.example/keepstone".to_owned(),
-                agent: "registry.example/keepstone-operator:v1".to_owned(),
-                domain: "cluster.local".to_owned(),
-                operator: OperatorPods { namespace: "system".to_owned(), labels: Vec::new() },
-            },
+            settings: settings(),
             sources: Sources {
                 keys: Mutex::new(Box::new(Keys::new(u64::from(who) << 32 | u64::from(started)))),
                 nonce: Mutex::new(Box::new(move || nonces.draw())),
