@@ -87,7 +87,10 @@ fn main() -> ExitCode {
     let well = runtime.block_on(async {
         match command {
             Command::Manager(arguments) => manage(arguments).await.map(|()| true),
-            Command::Agent(arguments) => backup::run(&arguments.report, manager::terminated()).await.map(|()| true),
+            Command::Agent(arguments) => {
+                log("info", Format::Json)?;
+                backup::run(&arguments.report, manager::terminated()).await.map(|()| true)
+            }
             Command::Kubectl(arguments) => plugin::run(arguments).await,
         }
     });
@@ -99,12 +102,7 @@ fn main() -> ExitCode {
 }
 
 async fn manage(arguments: ManagerArguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log_level)?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match arguments.log_format {
-        Format::Json => log.json().init(),
-        Format::Text => log.init(),
-    }
+    log(&arguments.log_level, arguments.log_format)?;
     let options = Options {
         listen: arguments.listen,
         lease: arguments.lease_name,
@@ -116,6 +114,15 @@ async fn manage(arguments: ManagerArguments) -> anyhow::Result<()> {
         namespace: arguments.pod_namespace,
     };
     manager::run(options).await
+}
+
+fn log(level: &str, format: Format) -> anyhow::Result<()> {
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(level)?).with_writer(std::io::stderr);
+    match format {
+        Format::Json => log.json().init(),
+        Format::Text => log.init(),
+    }
+    Ok(())
 }
 
 fn wrong(why: &dyn std::fmt::Display) -> ExitCode {

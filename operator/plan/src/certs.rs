@@ -76,8 +76,11 @@ fn leaves(v: &View, certs: &Certificates, issuer: &Ca, renew_before: Seconds, se
     for surface in Surface::ALL {
         let due = match certs.leaves.get(&surface) {
             None => true,
-            // While the next CA is being made known, the old one signs only what would end before.
-            Some(leaf) => left(v, leaf.not_after) <= renew_before || leaf.ca != issuer.id,
+            // One that ends with its CA has no better one, until there is another CA.
+            Some(leaf) if leaf.ca == issuer.id => {
+                left(v, leaf.not_after) <= renew_before && leaf.not_after < issuer.not_after
+            }
+            Some(_) => true,
         };
         let act = Act::IssueLeaf { surface, ca: issuer.id.clone() };
         if due && !v.failed(&act) {
@@ -97,16 +100,24 @@ fn forget(v: &View, certs: &Certificates, issuer: &Ca, settle: Seconds) -> Next 
     if current && unused && cas != certs.bundle { once(v, Act::PublishBundle { cas }) } else { Next::Pass }
 }
 
-/// Begins a rotation. It waits for a quiet hour, but not past half the time there is.
+/// Begins a rotation in a quiet hour.
 pub(crate) fn rotate(v: &View) -> Next {
+    rotate_within(v, |before| before)
+}
+
+/// Begins it whatever else is under way, or can't get on: half the time there was is over.
+pub(crate) fn rotate_late(v: &View) -> Next {
+    rotate_within(v, |before| Seconds(before.0 / 2))
+}
+
+fn rotate_within(v: &View, due: impl FnOnce(Seconds) -> Seconds) -> Next {
     let (Tls::Auto { ca_renew_before, .. }, Some(certs)) = (&v.d.tls, v.o.certificates.known()) else {
         return Next::Pass;
     };
     let Some(issuer) = &certs.issuer else { return Next::Pass };
-    let left = left(v, issuer.not_after);
-    let urgent = left.0 <= ca_renew_before.0 / 2;
-    let due = certs.next.is_none() && certs.bundle.len() == 1 && left <= *ca_renew_before;
-    if due && (urgent || v.all_well()) { once(v, Act::CreateCa { next: true }) } else { Next::Pass }
+    let rotating = certs.next.is_some() || certs.bundle.len() > 1;
+    let due = !rotating && left(v, issuer.not_after) <= due(*ca_renew_before);
+    if due { once(v, Act::CreateCa { next: true }) } else { Next::Pass }
 }
 
 fn left(v: &View, until: Time) -> Seconds {

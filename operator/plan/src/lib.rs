@@ -103,13 +103,16 @@ fn decide(v: &View) -> Next {
 }
 
 fn latched_certificates(v: &View) -> Next {
-    if v.o.cluster.cluster_id.is_some() { certs::step(v) } else { Next::Pass }
+    if v.o.cluster.cluster_id.is_none() {
+        return Next::Pass;
+    }
+    certs::step(v).or(|| certs::rotate_late(v))
 }
 
 /// What is begun only while every member is well.
 fn quiet(v: &View) -> Next {
     if !v.all_well() {
-        return certs::rotate(v);
+        return Next::Pass;
     }
     repair::doomed(v)
         .or(|| leave::strays(v))

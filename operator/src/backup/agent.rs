@@ -80,7 +80,10 @@ pub async fn run(task: &Task, mounts: &Mounts, stop: impl Future<Output = ()>) -
         Task::Discard { at } => discard(at, mounts).await.map(|()| Report::Done),
         Task::Copy { from, into } => copy_all(from, into).await.map(|()| Report::Done),
     };
-    done.unwrap_or_else(|error| Report::failed(error.reason(), &error.to_string()))
+    done.unwrap_or_else(|error| {
+        tracing::error!(%error, "not done");
+        Report::failed(error.reason(), &error.to_string())
+    })
 }
 
 async fn take(
@@ -96,6 +99,7 @@ async fn take(
     let mut member = Member::new(endpoint, &dialer(endpoint, mounts)?)?;
     let status = member.status().await?;
     let mut snapshot = member.snapshot().await?;
+    tracing::info!(%endpoint, revision = snapshot.revision().0, "reading a snapshot");
     let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(&key).await?, PART);
     let sent = tokio::select! {
         sent = send(&mut snapshot, &mut upload) => sent,
@@ -109,9 +113,12 @@ async fn take(
             return Err(error);
         }
     };
+    tracing::info!(bytes = size, "the snapshot is whole, its last part is on its way");
     upload.finish().await?;
+    let uri = store::uri(&to.store, &to.key);
+    tracing::info!(%uri, "it is there");
     Ok(Artifact {
-        uri: store::uri(&to.store, &to.key),
+        uri,
         size_bytes: i64::try_from(size).unwrap_or(i64::MAX),
         sha256,
         revision: snapshot.revision().0,

@@ -9,7 +9,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::{Certificate, ClientOptions, ObjectStore};
 
-/// One request, with the part of a file that goes with it. Shorter than what a member waits for its reader.
+/// One request, with the part of a file that goes with it.
 const REQUEST: Duration = Duration::from_secs(120);
 
 /// Where the agent finds what its Job mounts.

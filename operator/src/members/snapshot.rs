@@ -12,8 +12,10 @@ use super::{CallError, Member};
 
 /// Until the stream is there. A member gives away so many at once as it can bear; the others wait for their turn.
 const OPEN: Duration = Duration::from_secs(300);
-/// Between two pieces. Ahead of the first the member goes through all its data, to know the size.
-const PIECE: Duration = Duration::from_secs(300);
+/// Until the first piece: ahead of it the member goes through all its data, to know the size.
+const MEASURED: Duration = Duration::from_secs(300);
+/// Between two pieces, each of which the member reads from its disk.
+const PIECE: Duration = Duration::from_secs(60);
 /// Says which revision the file holds.
 const REVISION_HEADER: &str = "keepstone-revision";
 
@@ -35,6 +37,7 @@ pub struct Snapshot {
     revision: Revision,
     /// Of all pieces so far, without the checksum.
     data: Sha256,
+    begun: bool,
     /// Whether all but the checksum was seen.
     whole: bool,
     checked: bool,
@@ -52,6 +55,7 @@ impl Member {
             revision: Revision(told.ok_or(SnapshotError::NoRevision)?),
             stream: answer.into_inner(),
             data: Sha256::new(),
+            begun: false,
             whole: false,
             checked: false,
         })
@@ -70,11 +74,13 @@ impl Snapshot {
     /// # Errors
     /// The stream broke off, or is not what was sent: what was written of it so far is worth nothing.
     pub async fn next(&mut self) -> Result<Option<Bytes>, SnapshotError> {
-        let heard = tokio::time::timeout(PIECE, self.stream.message()).await;
-        let silence = |_| CallError::Silence(format!("nothing was heard in {} s", PIECE.as_secs()));
+        let limit = if self.begun { PIECE } else { MEASURED };
+        let heard = tokio::time::timeout(limit, self.stream.message()).await;
+        let silence = |_| CallError::Silence(format!("nothing was heard in {} s", limit.as_secs()));
         let Some(piece) = heard.map_err(silence)?.map_err(broken)? else {
             return if self.checked { Ok(None) } else { Err(SnapshotError::CutShort) };
         };
+        self.begun = true;
         if self.whole {
             let same = piece.blob.as_ref() == self.data.clone().finalize().as_slice();
             if self.checked || !same {

@@ -207,6 +207,29 @@ fn a_new_ca_is_trusted_everywhere_before_it_signs_and_the_old_one_until_nothing_
     assert_eq!(case.act(), Some(Act::PublishBundle { cas: names(&["new"]) }));
 }
 
+/// A lost quorum may wait for somebody's word for longer than a CA is good.
+#[test]
+fn a_ca_near_its_end_is_followed_by_another_whatever_else_waits() {
+    let mut case = certified(3, 499);
+    case.no_quorum();
+    assert_eq!(case.act(), Some(Act::CreateCa { next: true }));
+    let mut case = certified(3, 499);
+    case.d.hibernate = true;
+    case.under_way(Intent::Hibernate { replicas: 3 });
+    case.workload().replicas = 0;
+    assert_eq!(case.act(), Some(Act::CreateCa { next: true }));
+}
+
+#[test]
+fn a_leaf_that_ends_with_its_ca_is_not_signed_over_and_over() {
+    let mut case = certified(3, 200);
+    for leaf in known(&mut case.o.certificates).leaves.values_mut() {
+        leaf.not_after = Time(NOW.0 + 200);
+    }
+    case.failed(Act::CreateCa { next: true });
+    assert_eq!(case.act(), None);
+}
+
 #[test]
 fn leaves_are_renewed_while_a_member_is_down_and_an_operation_is_stuck() {
     let mut case = certified(3, 90_000);
