@@ -225,10 +225,13 @@ fn let_in(v: &View, operation: &Operation) -> Next {
     }
     let founder = v.o.answers.get(&Ordinal::SEED);
     let other = founder.is_some_and(|s| Some(s.cluster_id) != v.o.cluster.cluster_id);
+    let stranded = v.pods.get(&Ordinal::SEED).is_some_and(Pod::stranded);
     match founder {
         Some(_) if !other && v.well(Ordinal::SEED) => Next::Act(Act::OpenClientService { open: true }),
         // No client was ever let in, so that nothing is lost with it.
-        _ if other || v.overdue(operation) => Next::Act(Act::Latch { from: v.o.cluster.cluster_id, to: None }),
+        _ if other || stranded || v.overdue(operation) => {
+            Next::Act(Act::Latch { from: v.o.cluster.cluster_id, to: None })
+        }
         _ => Next::wait(Reason::Bootstrapping, "the first member is gone again"),
     }
 }

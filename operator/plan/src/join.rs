@@ -4,9 +4,9 @@
 //! before the new one is added, and a learner counts for no quorum until it has caught up. Each step is derived from what
 //! is there, so that a crash after any of them changes nothing.
 
-use crate::act::{Act, Alarm, Outcome};
+use crate::act::{Act, Outcome};
 use crate::condition::Reason;
-use crate::ids::{MemberId, Ordinal, Seconds};
+use crate::ids::{Ordinal, Seconds};
 use crate::leave;
 use crate::next::Next;
 use crate::observed::{Member, Verdict};
@@ -44,7 +44,7 @@ pub(crate) fn resume(v: &View, operation: &Operation, join: &Join) -> Next {
 fn remove(v: &View, operation: &Operation, join: &Join) -> Next {
     let Some(leaver) = join.leaver else { return Next::Pass };
     if v.member(leaver).is_none() {
-        return disarm(v, leaver);
+        return crate::repair::disarm(v, leaver);
     }
     let voter = v.member(leaver).is_some_and(|m| !m.learner);
     // A cache that was behind may have shown the loss. Silence alone is none, now as then.
@@ -56,12 +56,6 @@ fn remove(v: &View, operation: &Operation, join: &Join) -> Next {
         return verbs::finish(v, operation, Outcome::Failed("the rest would have had no quorum"));
     }
     leave::hand_over(v, join.ordinal, |_| true).or(|| Next::Act(Act::MemberRemove { id: leaver }))
-}
-
-/// An alarm outlives its member.
-fn disarm(v: &View, gone: MemberId) -> Next {
-    let act = Act::Disarm { id: gone, alarm: Alarm::Corrupt };
-    if v.corrupt(gone) && !v.failed(&act) { Next::Act(act) } else { Next::Pass }
 }
 
 /// Deleting the claim first only marks it: it goes with the pod, and no new pod may have it. The other way round the

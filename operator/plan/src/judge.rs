@@ -209,9 +209,9 @@ fn degraded(v: &View, wait: Option<&Wait>) -> Verdict {
     if v.o.cluster.cluster_id.is_none() {
         return fine(Reason::Bootstrapping);
     }
-    // It is not put to sleep as long as it is being recovered.
-    let recovering = matches!(v.operation().map(|o| &o.intent), Some(Intent::RecoverQuorum(_)));
-    if v.d.hibernate && !recovering {
+    // It is not put to sleep as long as something else is under way.
+    let busy = v.operation().is_some_and(|o| !matches!(o.intent, Intent::Hibernate { .. }));
+    if v.d.hibernate && !busy {
         return fine(Reason::Hibernated);
     }
     if v.members().iter().any(|m| v.armed(m.id, Alarm::Corrupt)) {

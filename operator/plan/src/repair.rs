@@ -1,8 +1,8 @@
 //! Members that are lost are replaced, one at a time; places that have no member get one; a lost majority is named.
 
-use crate::act::Alarm;
+use crate::act::{Act, Alarm};
 use crate::condition::Reason;
-use crate::ids::Ordinal;
+use crate::ids::{MemberId, Ordinal};
 use crate::next::Next;
 use crate::operation::{Intent, Leave, Operation};
 use crate::view::{Loss, View};
@@ -19,8 +19,21 @@ pub(crate) fn corrupt(v: &View) -> Next {
     let corrupt = v.members().iter().find(|m| v.armed(m.id, Alarm::Corrupt));
     match corrupt.and_then(|m| m.ordinal) {
         Some(n) => replace(v, n),
-        None => Next::Pass,
+        None => outlived(v),
     }
+}
+
+/// An alarm outlives its member, and whom it was raised for may have stayed behind in a cluster that was given up.
+fn outlived(v: &View) -> Next {
+    let armed = v.o.alarms.known().into_iter().flatten().filter(|(_, alarm)| *alarm == Alarm::Corrupt);
+    let gone = armed.map(|(id, _)| *id).find(|id| v.table.is_some() && v.member(*id).is_none());
+    gone.map_or(Next::Pass, |id| disarm(v, id))
+}
+
+/// Lowers the alarm of a member that is no more.
+pub(crate) fn disarm(v: &View, gone: MemberId) -> Next {
+    let act = Act::Disarm { id: gone, alarm: Alarm::Corrupt };
+    if v.corrupt(gone) && !v.failed(&act) { Next::Act(act) } else { Next::Pass }
 }
 
 pub(crate) fn lost(v: &View) -> Next {

@@ -217,6 +217,31 @@ fn a_second_founding_with_the_same_permit_gets_no_clients_and_is_thrown_away() {
     assert_eq!(case.act(), Some(Act::Latch { from: Some(CLUSTER), to: None }));
 }
 
+/// A founding from a backup may take hours, and nobody waits for a node that long.
+#[test]
+fn a_founder_whose_node_is_gone_before_clients_came_is_given_up() {
+    let mut case = founded();
+    case.o.cluster.cluster_id = Some(CLUSTER);
+    case.o.permit = Seen::Known(None);
+    case.o.answers.clear();
+    case.pod(0).node_lost = Some(NOW);
+    assert_eq!(case.act(), None, "it is not ended yet, and may come back");
+    case.pod(0).terminating = true;
+    assert_eq!(case.act(), Some(Act::Latch { from: Some(CLUSTER), to: None }));
+}
+
+#[test]
+fn a_cluster_that_is_to_sleep_and_cannot_yet_is_not_said_to_be_well() {
+    let mut case = founded();
+    case.d.hibernate = true;
+    case.o.cluster.cluster_id = Some(CLUSTER);
+    case.o.permit = Seen::Known(None);
+    case.o.table = Seen::Unknown;
+    case.o.answers.clear();
+    assert_eq!(case.act(), None);
+    case.says(ConditionType::Degraded, Truth::True, Reason::QuorumLost);
+}
+
 #[test]
 fn a_seed_on_a_node_that_is_gone_is_not_waited_for() {
     let mut case = seed();

@@ -160,6 +160,16 @@ fn damage_needs_no_second_sign_and_its_alarm_goes_with_the_member() {
     assert_eq!(case.act(), Some(Act::Disarm { id: id(2), alarm: Alarm::Corrupt }));
 }
 
+/// What a new cluster is made of may bring along the alarm of a member that was given up.
+#[test]
+fn the_alarm_of_a_member_that_is_no_more_is_lowered() {
+    let mut case = well(1);
+    known(&mut case.o.alarms).insert((id(3), Alarm::Corrupt));
+    assert_eq!(case.act(), Some(Act::Disarm { id: id(3), alarm: Alarm::Corrupt }));
+    case.o.table = Seen::Unknown;
+    assert_ne!(case.act(), Some(Act::Disarm { id: id(3), alarm: Alarm::Corrupt }), "it may be a member");
+}
+
 #[test]
 fn a_crash_loop_has_to_last_before_a_disk_is_given_up() {
     let mut case = well(3);
