@@ -39,6 +39,7 @@ impl Flavour {
         match planted {
             Planted::NoSettling => Self { tls: true, ends: false, ..drawn },
             Planted::Greedy => Self { ends: true, backups: false, ..drawn },
+            Planted::Unfenced => Self { drastic: true, automatic: true, ..drawn },
             _ => drawn,
         }
     }

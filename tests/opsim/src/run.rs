@@ -36,12 +36,21 @@ pub enum Planted {
     OldAnswers,
     /// It deletes what was to be kept.
     Greedy,
+    /// Nobody whom it means to keep from starting is kept from it.
+    Unfenced,
 }
 
 impl Planted {
     /// Those that have to be found.
-    pub const FOUND: [Self; 6] =
-        [Self::NoSecondLook, Self::ActsFirst, Self::NoFence, Self::NoSettling, Self::OldAnswers, Self::Greedy];
+    pub const FOUND: [Self; 7] = [
+        Self::NoSecondLook,
+        Self::ActsFirst,
+        Self::NoFence,
+        Self::NoSettling,
+        Self::OldAnswers,
+        Self::Greedy,
+        Self::Unfenced,
+    ];
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +103,7 @@ pub fn run_as(seed: u64, planted: Planted, flavour: Flavour) -> Result<Report, B
     let mut site = Site::new(world, Rng::new(rng.draw()));
     (site.lost, site.behind) = (rng.below(30), rng.below(400));
     (site.lax, site.flavour) = (planted == Planted::NoFence, flavour);
+    site.unfenced = planted == Planted::Unfenced;
     site.tls = flavour.tls.then(|| Tls::new(Rng::new(seed ^ 0x746c_7300)));
     site.sync();
     let site = Arc::new(Mutex::new(site));

@@ -52,6 +52,8 @@ pub struct Site {
     acted: BTreeMap<u8, u64>,
     /// Whether no resource version, UID or number of an operation is looked at.
     pub lax: bool,
+    /// Whether a fence keeps nobody.
+    pub unfenced: bool,
     /// What is mounted where, of a cluster with TLS.
     pub tls: Option<Tls>,
     /// What is in the spec besides what the world knows of.
@@ -86,6 +88,7 @@ impl Site {
             looked: BTreeMap::new(),
             acted: BTreeMap::new(),
             lax: false,
+            unfenced: false,
             tls: None,
             flavour: Flavour::default(),
             jobs: BTreeMap::new(),
@@ -362,7 +365,8 @@ impl Site {
                 let refused = |why: String| ApiError::Refused(why);
                 let map: ConfigMap = serde_json::from_value(object.clone()).map_err(|why| refused(why.to_string()))?;
                 let places = fence::read(&names, &map).map_err(|why| refused(why.to_string()))?;
-                self.act(who, &Act::SetFence(places))?;
+                let held = if self.unfenced { Default::default() } else { places };
+                self.act(who, &Act::SetFence(held))?;
             }
             _ => {}
         }

@@ -221,6 +221,8 @@ mod tests {
     use keepstone_operator_plan::ids::Time;
 
     use super::*;
+    use crate::Settings;
+    use crate::blueprint::OperatorPods;
     use crate::pki::{Ca, LIFE, SystemKeys};
 
     #[test]
@@ -250,5 +252,41 @@ mod tests {
         assert_eq!(found.cas().len(), 2);
         assert!(found.has(&old.id) && found.has(&new.id));
         assert_eq!(signers(&[secret(String::new()), Secret::default()]), None);
+    }
+
+    fn managed() -> Blueprint {
+        let cluster = serde_json::json!({
+            "metadata": {"name": "main", "namespace": "prod", "uid": "u"},
+            "spec": {
+                "size": 3, "version": "v0.1.0", "storageSpec": {"volumeSizeRequest": "1Gi"},
+                "tls": {
+                    "provider": "cert-manager",
+                    "providerCfg": {"certManagerCfg": {"issuerName": "own", "issuerKind": "Issuer"}},
+                },
+            },
+        });
+        let cluster = serde_json::from_value(cluster).expect("a cluster");
+        let operator = OperatorPods { namespace: "keepstone-system".to_owned(), labels: Vec::new() };
+        let (image, domain, agent) = ("keepstone".to_owned(), "cluster.local".to_owned(), "agent".to_owned());
+        Blueprint::read(&cluster, &Settings { image, domain, agent, operator }).expect("it is whole")
+    }
+
+    #[test]
+    fn it_is_told_whether_a_certificate_is_late_or_nobody_makes_any() {
+        let mut objects = Objects::default();
+        assert_eq!(absent(&managed(), &objects, "main-server-tls").0, Reason::IssuerNotFound);
+        objects.put(Kind::Certificate, serde_json::json!({"metadata": {"name": "main-server-tls"}}));
+        assert_eq!(absent(&managed(), &objects, "main-server-tls").0, Reason::CertificatePending);
+    }
+
+    /// As an issuer of the kind selfSigned makes them: none verifies another.
+    #[test]
+    fn a_certificate_that_signs_itself_is_told_from_one_that_a_ca_signed() {
+        let secret = |ca: &str| {
+            let part = |(key, text): (&str, &str)| (key.to_owned(), ByteString(text.as_bytes().to_vec()));
+            Secret { data: Some([("tls.crt", "leaf"), (CA_KEY, ca)].map(part).into()), ..Secret::default() }
+        };
+        assert!(signs_itself(&secret("leaf")));
+        assert!(!signs_itself(&secret("ca")));
     }
 }
