@@ -27,6 +27,11 @@ impl fmt::Display for Ordinal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberId(pub u64);
 
+impl MemberId {
+    /// In an alarm: no member in particular.
+    pub const NOBODY: Self = Self(0);
+}
+
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}", self.0)

@@ -1,8 +1,9 @@
 //! What the conditions say, from what was seen and what was decided.
 
-use crate::act::{Act, Alarm};
+use crate::act::Act;
 use crate::condition::{Condition, ConditionType, Reason, Truth};
 use crate::desired::{Desired, Tls};
+use crate::ids::MemberId;
 use crate::next::{Next, Wait};
 use crate::operation::Intent;
 use crate::view::{View, quorum};
@@ -119,6 +120,9 @@ fn available(v: &View, wait: Option<&Wait>) -> Verdict {
     }
     let well = v.well_voters(None).len();
     if v.table.is_some() && well >= quorum(v.voters()) {
+        if v.corrupted().next().is_some() {
+            return no(Reason::AlarmCorrupt);
+        }
         if maintenance::no_space(v) {
             return no(Reason::AlarmNoSpace);
         }
@@ -214,7 +218,10 @@ fn degraded(v: &View, wait: Option<&Wait>) -> Verdict {
     if v.d.hibernate && !busy {
         return fine(Reason::Hibernated);
     }
-    if v.members().iter().any(|m| v.armed(m.id, Alarm::Corrupt)) {
+    if v.corrupt(MemberId::NOBODY) {
+        return yes(Reason::AlarmCorrupt, "members' data differs, and no majority tells whose is right");
+    }
+    if v.corrupted().next().is_some() {
         return yes(Reason::AlarmCorrupt, "a member's data differs from the others'");
     }
     if maintenance::no_space(v) {

@@ -23,11 +23,11 @@ pub(crate) fn corrupt(v: &View) -> Next {
     }
 }
 
-/// An alarm outlives its member, and whom it was raised for may have stayed behind in a cluster that was given up.
+/// An alarm outlives its member, and whom it was raised for may have stayed behind in a cluster that was given up. The one
+/// of [`MemberId::NOBODY`] says that nobody knows who is right: that is for people to find out.
 fn outlived(v: &View) -> Next {
-    let armed = v.o.alarms.known().into_iter().flatten().filter(|(_, alarm)| *alarm == Alarm::Corrupt);
-    let gone = armed.map(|(id, _)| *id).find(|id| v.table.is_some() && v.member(*id).is_none());
-    gone.map_or(Next::Pass, |id| disarm(v, id))
+    let corrupt = v.corrupted().find(|id| *id != MemberId::NOBODY && v.table.is_some() && v.member(*id).is_none());
+    corrupt.map_or(Next::Pass, |id| disarm(v, id))
 }
 
 /// Lowers the alarm of a member that is no more.

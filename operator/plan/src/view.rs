@@ -229,6 +229,12 @@ impl<'a> View<'a> {
         self.o.alarms.known().is_some_and(|a| a.contains(&(id, alarm)))
     }
 
+    /// Whose data is not what the others have. As long as there is anybody all writes are refused.
+    pub fn corrupted(&self) -> impl Iterator<Item = MemberId> {
+        let alarms = self.o.alarms.known().into_iter().flatten();
+        alarms.filter(|(_, alarm)| *alarm == Alarm::Corrupt).map(|(id, _)| *id)
+    }
+
     pub fn corrupt(&self, id: MemberId) -> bool {
         self.armed(id, Alarm::Corrupt)
     }

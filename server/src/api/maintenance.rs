@@ -175,7 +175,11 @@ impl Maintenance for MaintenanceService {
             // Nobody waits for it where the call was given up, and then the stream breaks off, too.
             let _ = taken.send(copy.revision());
             match send_snapshot(&core, &copy, &runtime, &tx) {
-                Ok(()) => core.metrics.disk.backend_snapshot.observe(began.elapsed().as_secs_f64()),
+                Ok(()) => {
+                    let took = began.elapsed();
+                    core.metrics.disk.backend_snapshot.observe(took.as_secs_f64());
+                    tracing::info!(?took, "successfully sent database snapshot to client");
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a snapshot stream broke off");
                     drop(tx.try_send(Err(Status::internal(error.to_string()))));
@@ -280,6 +284,7 @@ type Pieced = mpsc::Sender<Result<SnapshotResponse, Status>>;
 fn send_snapshot(core: &Core, copy: &Copy, runtime: &Handle, tx: &Pieced) -> Result<(), ExportError> {
     let layout = copy.measure(core)?;
     let mut remaining = layout.file_bytes();
+    tracing::info!("total-bytes" = remaining, revision = copy.revision(), "sending database snapshot to client");
     let mut trailer = Trailer::new();
     // A client that stops reading would hold back compaction for ever.
     let mut pace = Pace::default();

@@ -170,6 +170,16 @@ fn the_alarm_of_a_member_that_is_no_more_is_lowered() {
     assert_ne!(case.act(), Some(Act::Disarm { id: id(3), alarm: Alarm::Corrupt }), "it may be a member");
 }
 
+/// Members raise it where no hash is a majority's. Lowering it lets writes go on over data that nobody vouches for.
+#[test]
+fn the_alarm_that_names_nobody_is_told_and_left_to_people() {
+    let mut case = well(3);
+    known(&mut case.o.alarms).insert((MemberId::NOBODY, Alarm::Corrupt));
+    assert_eq!(case.act(), None);
+    case.says(ConditionType::Degraded, Truth::True, Reason::AlarmCorrupt);
+    case.says(ConditionType::Available, Truth::False, Reason::AlarmCorrupt);
+}
+
 #[test]
 fn a_crash_loop_has_to_last_before_a_disk_is_given_up() {
     let mut case = well(3);
