@@ -47,6 +47,8 @@ pub const KEEP_ANNOTATION: &str = "keepstone.io/keep";
 pub const RESTART_ANNOTATION: &str = "keepstone.io/restart";
 /// On an `EtcdOperation` or `EtcdBackup` that a schedule made: the time it was due, in RFC 3339.
 pub const SCHEDULED_ANNOTATION: &str = "keepstone.io/scheduled-for";
+/// The UID of the cluster that an [`EtcdBackup`] is of: one that is made anew may have the same name.
+pub const CLUSTER_UID_ANNOTATION: &str = "keepstone.io/cluster-uid";
 /// On an `EtcdBackup` taken ahead of a version change: the version to come, a slash, and the generation of the spec that asks for it.
 pub const BEFORE_ANNOTATION: &str = "keepstone.io/before";
 /// On a pod: a human says that this member's data is lost; pod and volume go, and the member is replaced.

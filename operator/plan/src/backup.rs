@@ -6,6 +6,7 @@ use crate::condition::Reason;
 use crate::ids::{Ordinal, Seconds, Time, Version};
 use crate::next::Next;
 use crate::observed::{Backup, Phase};
+use crate::operation::Intent;
 use crate::view::View;
 
 pub(crate) fn step(v: &View) -> Next {
@@ -44,7 +45,17 @@ pub(crate) fn source(v: &View) -> Option<Ordinal> {
 
 /// Those that somebody took by hand are his. Failed ones don't count, and go when there are as many of them; the newest
 /// that is whole never goes.
+///
+/// While data is damaged, or is about to be exchanged for that of a backup, all are kept.
 fn retain(v: &View, backups: &[Backup], keep: usize) -> Next {
+    let needed = match v.operation().map(|o| &o.intent) {
+        Some(Intent::Restore(_)) => true,
+        Some(Intent::Bootstrap(b)) => b.source.is_some(),
+        _ => v.corrupted().next().is_some(),
+    };
+    if needed {
+        return Next::Pass;
+    }
     let ours = |b: &&Backup| (b.scheduled.is_some() || b.before.is_some()) && !b.keep;
     let beyond = |phase| {
         let mut all: Vec<_> = backups.iter().filter(ours).filter(|b| b.phase == phase).collect();

@@ -101,7 +101,9 @@ fn fence_seed(v: &View, b: &Bootstrap) -> Next {
 fn make_seed(v: &View) -> Next {
     match v.workload {
         None => workload::apply(v, 1),
-        Some(w) if w.template != v.d.template => workload::apply(v, w.replicas),
+        Some(w) if w.template != v.d.template && !v.done(&workload::applied(v, w.replicas)) => {
+            workload::apply(v, w.replicas)
+        }
         Some(w) if w.replicas == 0 => Next::Act(Act::SetReplicas { uid: w.uid.clone(), from: 0, to: 1 }),
         Some(_) => Next::Pass,
     }

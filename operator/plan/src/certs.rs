@@ -20,14 +20,19 @@ pub(crate) fn before_founding(v: &View) -> Next {
     match (&v.d.tls, v.o.certificates.known()) {
         (Tls::Disabled, _) => Next::Pass,
         (_, None) => Next::wait(Reason::MembersUnreachable, "the certificates can't be read"),
-        (Tls::Given, Some(c)) if c.leaves.contains_key(&Surface::Server) && c.leaves.contains_key(&Surface::Peer) => {
-            Next::Pass
-        }
-        (Tls::Given, Some(c)) => match &c.flaw {
-            Some((reason, why)) => Next::wait(*reason, why.as_ref()),
-            None => Next::wait(Reason::CertificatePending, "the certificates are not there yet"),
-        },
-        (Tls::Auto { .. }, Some(_)) => step(v),
+        (Tls::Given, Some(c)) => complete(c),
+        (Tls::Auto { .. }, Some(c)) => step(v).or(|| complete(c)),
+    }
+}
+
+/// Whether members have what they start with.
+fn complete(c: &Certificates) -> Next {
+    if [Surface::Server, Surface::Peer].iter().all(|surface| c.leaves.contains_key(surface)) {
+        return Next::Pass;
+    }
+    match &c.flaw {
+        Some((reason, why)) => Next::wait(*reason, why.as_ref()),
+        None => Next::wait(Reason::CertificatePending, "the certificates are not there yet"),
     }
 }
 
@@ -35,7 +40,10 @@ pub(crate) fn step(v: &View) -> Next {
     let (Tls::Auto { renew_before, settle, .. }, Some(certs)) = (&v.d.tls, v.o.certificates.known()) else {
         return Next::Pass;
     };
-    let Some(issuer) = &certs.issuer else { return once(v, Act::CreateCa { next: false }) };
+    let Some(issuer) = &certs.issuer else {
+        // One that can't be read is not written over.
+        return if certs.flaw.is_some() { Next::Pass } else { once(v, Act::CreateCa { next: false }) };
+    };
     trust(v, certs, issuer)
         .or(|| switch(v, certs, *settle))
         .or(|| leaves(v, certs, issuer, *renew_before, *settle))
@@ -43,7 +51,7 @@ pub(crate) fn step(v: &View) -> Next {
 }
 
 fn once(v: &View, act: Act) -> Next {
-    if v.failed(&act) { Next::Pass } else { Next::Act(act) }
+    if v.failed(&act) || v.done(&act) { Next::Pass } else { Next::Act(act) }
 }
 
 /// A bundle only ever gets longer here.
@@ -63,13 +71,16 @@ fn settled(v: &View, certs: &Certificates, settle: Seconds) -> bool {
 
 fn switch(v: &View, certs: &Certificates, settle: Seconds) -> Next {
     match &certs.next {
-        Some(next) if settled(v, certs, settle) => once(v, Act::SwitchCa { to: next.id.clone() }),
+        Some(next) if settled(v, certs, settle) && certs.bundle.contains(&next.id) => {
+            once(v, Act::SwitchCa { to: next.id.clone() })
+        }
         _ => Next::Pass,
     }
 }
 
 fn leaves(v: &View, certs: &Certificates, issuer: &Ca, renew_before: Seconds, settle: Seconds) -> Next {
-    let trusted = settled(v, certs, settle) || certs.leaves.values().any(|leaf| leaf.ca == issuer.id);
+    let since = settled(v, certs, settle) && certs.bundle.contains(&issuer.id);
+    let trusted = since || certs.leaves.values().any(|leaf| leaf.ca == issuer.id);
     if !trusted {
         return Next::Pass;
     }
@@ -83,7 +94,7 @@ fn leaves(v: &View, certs: &Certificates, issuer: &Ca, renew_before: Seconds, se
             Some(_) => true,
         };
         let act = Act::IssueLeaf { surface, ca: issuer.id.clone() };
-        if due && !v.failed(&act) {
+        if due && !v.failed(&act) && !v.done(&act) {
             return Next::Act(act);
         }
     }
@@ -115,8 +126,9 @@ fn rotate_within(v: &View, due: impl FnOnce(Seconds) -> Seconds) -> Next {
         return Next::Pass;
     };
     let Some(issuer) = &certs.issuer else { return Next::Pass };
-    let rotating = certs.next.is_some() || certs.bundle.len() > 1;
-    let due = !rotating && left(v, issuer.not_after) <= due(*ca_renew_before);
+    // What is wrong with them would break it off half way.
+    let ready = certs.next.is_none() && certs.bundle.len() <= 1 && certs.flaw.is_none();
+    let due = ready && left(v, issuer.not_after) <= due(*ca_renew_before);
     if due { once(v, Act::CreateCa { next: true }) } else { Next::Pass }
 }
 

@@ -89,6 +89,7 @@ fn decide(v: &View) -> Next {
         .or(|| backup::step(v))
         .or(|| verbs::drastic(v))
         .or(|| workload::whole(v))
+        .or(|| repair::undecided(v))
         .or(|| resume(v))
         .or(|| sleep::step(v))
         .or(|| repair::corrupt(v))

@@ -9,10 +9,10 @@ use crate::act::{Act, Alarm, Job, Outcome};
 use crate::backup::due;
 use crate::condition::Reason;
 use crate::desired::Rule;
-use crate::ids::{Ordinal, Revision, Seconds, Time};
+use crate::ids::{MemberId, Ordinal, Revision, Seconds, Time};
 use crate::leave;
 use crate::next::Next;
-use crate::observed::{Request, Status};
+use crate::observed::{Echo, Request, Status};
 use crate::operation::{Defragment, Intent, MakeRoom, Operation, Verb};
 use crate::verbs;
 use crate::view::View;
@@ -88,17 +88,15 @@ fn next_member(v: &View, rule: Option<Rule>, skip: &BTreeSet<Ordinal>, only: &BT
     wanted.filter(|n| v.status(*n).is_some_and(|s| worth(v, rule, s))).min_by_key(|n| (v.leads(*n), *n))
 }
 
-/// None while there is nothing to tell of the act before.
-fn tried(v: &View) -> Option<Ordinal> {
-    match v.o.echo.as_ref().map(|e| &e.act) {
-        Some(Act::Defragment { ordinal }) => Some(*ordinal),
-        _ => None,
-    }
+/// Whose turn there was, as far as that is not written down yet.
+fn tried(v: &View, done: &BTreeSet<Ordinal>) -> Option<Ordinal> {
+    let turn = |e: &Echo| if let Act::Defragment { ordinal } = e.act { Some(ordinal) } else { None };
+    v.o.echo.iter().filter_map(turn).find(|n| !done.contains(n))
 }
 
 /// One that failed is not tried again in this run.
 pub(crate) fn resume_defragment(v: &View, operation: &Operation, run: &Defragment) -> Next {
-    if let Some(n) = tried(v).filter(|n| !run.done.contains(n)) {
+    if let Some(n) = tried(v, &run.done) {
         let mut run = run.clone();
         run.done.insert(n);
         return v.turn(operation, Intent::Defragment(run), v.d.deadlines.other);
@@ -146,7 +144,7 @@ fn compact_all(v: &View, operation: &Operation, run: &MakeRoom) -> Next {
     let Some(revision) = v.o.answers.values().map(|s| s.revision).max() else {
         return Next::wait(Reason::AlarmNoSpace, "no member tells its revision");
     };
-    if let Some(echo) = v.o.echo.as_ref().filter(|e| matches!(e.act, Act::Compact { .. })) {
+    if let Some(echo) = v.o.echo.iter().rev().find(|e| matches!(e.act, Act::Compact { .. })) {
         // A revision that is compacted already is an error, too, and as good.
         if echo.done || v.overdue(operation) {
             let run = MakeRoom { compacted: true, done: run.done.clone() };
@@ -158,7 +156,7 @@ fn compact_all(v: &View, operation: &Operation, run: &MakeRoom) -> Next {
 }
 
 fn defragment_all(v: &View, operation: &Operation, run: &MakeRoom) -> Next {
-    if let Some(n) = tried(v).filter(|n| !run.done.contains(n)) {
+    if let Some(n) = tried(v, &run.done) {
         let mut run = run.clone();
         run.done.insert(n);
         return v.turn(operation, Intent::MakeRoom(run), v.d.deadlines.other);
@@ -193,12 +191,22 @@ pub(crate) fn resume_compact(v: &View, operation: &Operation, revision: Revision
     Next::Act(act)
 }
 
-/// By hand all alarms are disarmed; one that still has its cause comes back.
+/// By hand those are disarmed that were named, and no other: who says that there is room says nothing of damage. One that
+/// still has its cause comes back.
 pub(crate) fn resume_disarm(v: &View, operation: &Operation) -> Next {
-    let Some(alarms) = v.o.alarms.known() else {
+    let (Some(alarms), Some(requests)) = (v.o.alarms.known(), v.o.requests.known()) else {
         return Next::wait(Reason::MembersUnreachable, "the alarms can't be read");
     };
-    match alarms.first() {
+    let Some(order) = requests.iter().find(|r| Some(&r.uid) == operation.request.as_ref()) else {
+        return verbs::finish(v, operation, Outcome::Failed("its order is gone"));
+    };
+    let named = |(id, alarm): &&(MemberId, Alarm)| match &order.verb {
+        Verb::DisarmAlarm { alarm: asked, member } => {
+            alarm == asked && member.is_none_or(|n| v.member_at(n).is_some_and(|m| m.id == *id))
+        }
+        _ => false,
+    };
+    match alarms.iter().find(named) {
         Some((id, alarm)) if !v.overdue(operation) => {
             let act = Act::Disarm { id: *id, alarm: *alarm };
             if v.failed(&act) {

@@ -53,15 +53,17 @@ pub struct Observed {
     /// Whether the backup is on the seed's volume, for the permit of the founding that is under way; none where nobody
     /// has begun to put it there.
     pub filled: Seen<Option<Phase>>,
+    /// Whether what the restore under way is to be made of is there; true where there is none.
+    pub source: Seen<bool>,
     /// Places whose server may not start.
     pub fenced: Seen<BTreeSet<Ordinal>>,
     /// The revision that was current as long ago as the compaction schedule keeps; none where nobody wrote it down.
     pub keep_from: Option<Revision>,
     /// Drawn anew for each pass.
     pub nonce: Nonce,
-    /// What this process did in the pass just before, and what came of it. None after a start, and after a pass that
-    /// did nothing: only patience may depend on it.
-    pub echo: Option<Echo>,
+    /// What this process did in the passes just before, the newest last, and what came of it: each act once. Nothing after
+    /// a start, and after a pass that did nothing: only patience may depend on it.
+    pub echo: Vec<Echo>,
 }
 
 /// The `EtcdCluster`: what names it and what its status keeps because nothing else can tell.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::act::Permit;
+use crate::act::{Alarm, Permit};
 use crate::desired::Rule;
 use crate::ids::{ClusterId, MemberId, Nonce, Ordinal, Revision, Template, Time, Uid};
 
@@ -156,7 +156,11 @@ pub enum Verb {
         /// The ID of the cluster that is given up, so that a copied manifest harms no other.
         confirm: ClusterId,
     },
-    DisarmAlarm,
+    DisarmAlarm {
+        alarm: Alarm,
+        /// Everybody's where nobody is named.
+        member: Option<Ordinal>,
+    },
     /// All when empty.
     RestartMembers {
         members: BTreeSet<Ordinal>,

@@ -1,11 +1,14 @@
 //! Members that are lost are replaced, one at a time; places that have no member get one; a lost majority is named.
 
-use crate::act::{Act, Alarm};
+use crate::act::{Act, Alarm, Outcome};
 use crate::condition::Reason;
 use crate::ids::{MemberId, Ordinal};
 use crate::next::Next;
 use crate::operation::{Intent, Leave, Operation};
+use crate::verbs;
 use crate::view::{Loss, View};
+
+const UNDECIDED: &str = "members' data differs, and no majority tells whose is right";
 
 /// Evidence goes before suspicion, a follower before the leader, the lower before the higher.
 fn candidate(v: &View, like: impl Fn(Loss) -> bool) -> Option<(Ordinal, Loss)> {
@@ -20,6 +23,25 @@ pub(crate) fn corrupt(v: &View) -> Next {
     match corrupt.and_then(|m| m.ordinal) {
         Some(n) => replace(v, n),
         None => outlived(v),
+    }
+}
+
+/// Members differ, and no majority says who is right. Whatever is taken away now, or made of what a leader has, may be the
+/// copy that could have told: nothing goes on but what somebody orders who has looked.
+pub(crate) fn undecided(v: &View) -> Next {
+    if !v.corrupt(MemberId::NOBODY) {
+        return Next::Pass;
+    }
+    match v.operation() {
+        Some(operation) => match operation.intent {
+            Intent::Bootstrap(_)
+            | Intent::RecoverQuorum(_)
+            | Intent::Restore(_)
+            | Intent::Hibernate { .. }
+            | Intent::DisarmAlarm => Next::Pass,
+            _ => verbs::finish(v, operation, Outcome::Failed(UNDECIDED)),
+        },
+        None => verbs::alarms(v).or(|| crate::sleep::step(v)).or(|| Next::wait(Reason::AlarmCorrupt, UNDECIDED)),
     }
 }
 

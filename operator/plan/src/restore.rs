@@ -20,7 +20,8 @@ pub(crate) fn begin(v: &View, source: &Arc<str>, save: bool, lost: ClusterId, re
 }
 
 pub(crate) fn resume(v: &View, operation: &Operation, r: &Restore) -> Next {
-    upkeep::service(v, false)
+    sourced(v, operation, r)
+        .or(|| upkeep::service(v, false))
         .or(|| stop(v))
         .or(|| save(v, operation, r))
         .or(|| clear(v, r))
@@ -33,6 +34,17 @@ pub(crate) fn refound(v: &View, operation: &Operation, r: &Restore) -> Next {
         let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: Some(r.source.clone()) };
         v.turn(operation, Intent::Bootstrap(first), v.d.deadlines.restore)
     })
+}
+
+/// As long as all is there that there was, nothing is given up for a backup that is gone.
+fn sourced(v: &View, operation: &Operation, r: &Restore) -> Next {
+    let whole = r.claims.iter().all(|(n, uid)| v.claims.get(n).is_some_and(|c| c.uid == *uid && !c.terminating));
+    match v.o.source.known() {
+        _ if !whole => Next::Pass,
+        Some(true) => Next::Pass,
+        Some(false) => verbs::finish(v, operation, Outcome::Failed("its backup is gone; nothing was deleted")),
+        None => Next::wait(Reason::Restoring, "whether the backup is there can't be read"),
+    }
 }
 
 fn stop(v: &View) -> Next {

@@ -23,7 +23,11 @@ pub(crate) fn step(v: &View) -> Next {
                 return saved;
             }
         }
-        return Next::Act(Act::ApplyWorkload { replicas: w.replicas, template: target, storage: w.storage });
+        let act = Act::ApplyWorkload { replicas: w.replicas, template: target.clone(), storage: w.storage };
+        if !v.done(&act) {
+            return Next::Act(act);
+        }
+        // Something changes each time what is written. What pods are made of counts all the same.
     }
     let outdated = |_: Ordinal, pod: &Pod| pod.template != target;
     next(v, &target, outdated, None)

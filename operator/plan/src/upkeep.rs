@@ -1,5 +1,6 @@
 //! What is put right whenever it is not, because it disturbs nobody: objects, the budget, the client Service, what a
-//! permit or a fence left behind. An act that just failed is passed over once, so that it can't hold up a repair.
+//! permit or a fence left behind. An act that was just tried is passed over, whatever came of it, so that it can't hold up a
+//! repair: something else may change each time what it writes.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ pub(crate) fn step(v: &View) -> Next {
 }
 
 fn once(v: &View, act: Act) -> Next {
-    if v.failed(&act) { Next::Pass } else { Next::Act(act) }
+    if v.failed(&act) || v.done(&act) { Next::Pass } else { Next::Act(act) }
 }
 
 fn objects(v: &View) -> Next {

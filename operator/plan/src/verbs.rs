@@ -90,6 +90,12 @@ pub(crate) fn step(v: &View) -> Next {
     Next::Pass
 }
 
+/// Orders about alarms, where nothing else may go on.
+pub(crate) fn alarms(v: &View) -> Next {
+    let order = open(v).find(|r| matches!(r.verb, Verb::DisarmAlarm { .. }));
+    order.map_or(Next::Pass, |request| take_up(v, request))
+}
+
 fn take_up(v: &View, request: &Request) -> Next {
     let span = v.d.deadlines.other;
     let record = |intent| v.record_for(intent, span, Some(request.uid.clone()));
@@ -101,7 +107,7 @@ fn take_up(v: &View, request: &Request) -> Next {
         Verb::Compact { revision } if v.table.is_some() => record(Intent::Compact { revision: *revision }),
         Verb::MoveLeader { to } => move_leader(v, request, *to),
         Verb::ReplaceMember { ordinal } => replace(v, request, *ordinal),
-        Verb::DisarmAlarm if v.table.is_some() => record(Intent::DisarmAlarm),
+        Verb::DisarmAlarm { .. } if v.table.is_some() => record(Intent::DisarmAlarm),
         Verb::RestartMembers { members } => restart(v, request, members),
         _ => Next::Pass,
     }

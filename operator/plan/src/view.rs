@@ -173,10 +173,15 @@ impl<'a> View<'a> {
         if answer.is_some() {
             return claim.is_some_and(|c| c.terminating).then_some(Loss::Doomed);
         }
+        let pod = self.pods.get(&ordinal);
+        if pod.is_some_and(|p| p.ready) && claim.is_some_and(|c| c.terminating) {
+            // It serves others, and the claim lasts as long as it does.
+            return Some(Loss::Doomed);
+        }
         if claim.is_none_or(|c| c.terminating) || self.replaced(ordinal) {
             return Some(Loss::Data);
         }
-        let pod = self.pods.get(&ordinal)?;
+        let pod = pod?;
         if pod.ready {
             return None;
         }
@@ -211,11 +216,13 @@ impl<'a> View<'a> {
         if known.is_empty() { (0..self.replicas()).map(Ordinal).collect() } else { known }
     }
 
-    /// No majority can be seen: there is no table, and too few follow one leader to give one.
+    /// No majority can be seen: there is no table, too few follow one leader to give one, and too few are ready: a member
+    /// is ready while it answers with a quorum, whether or not we are let in.
     pub fn quorum_lost(&self) -> bool {
         let places = self.voting();
-        let following = places.iter().filter(|n| self.well(**n)).count();
-        self.table.is_none() && !places.is_empty() && following < quorum(places.len())
+        let most = |like: &dyn Fn(Ordinal) -> bool| places.iter().filter(|n| like(**n)).count() >= quorum(places.len());
+        let ready = |n| self.pods.get(&n).is_some_and(|p: &Pod| p.ready && !p.terminating);
+        self.table.is_none() && !places.is_empty() && !most(&|n| self.well(n)) && !most(&ready)
     }
 
     /// The voter a leader at `from` should hand over to: the lowest that is well, of those `suits` likes if there are any.
@@ -245,12 +252,12 @@ impl<'a> View<'a> {
 
     /// Whether this very act was just tried, and failed.
     pub fn failed(&self, act: &Act) -> bool {
-        self.o.echo.as_ref().is_some_and(|e| !e.done && e.act == *act)
+        self.o.echo.iter().any(|e| !e.done && e.act == *act)
     }
 
     /// Whether this very act was just done.
     pub fn done(&self, act: &Act) -> bool {
-        self.o.echo.as_ref().is_some_and(|e| e.done && e.act == *act)
+        self.o.echo.iter().any(|e| e.done && e.act == *act)
     }
 
     /// Writes down what is about to begin.

@@ -9,7 +9,11 @@ use crate::operation::Intent;
 use crate::view::View;
 
 pub(crate) fn apply(v: &View, replicas: u32) -> Next {
-    Next::Act(Act::ApplyWorkload { replicas, template: v.d.template.clone(), storage: v.d.storage })
+    Next::Act(applied(v, replicas))
+}
+
+pub(crate) fn applied(v: &View, replicas: u32) -> Act {
+    Act::ApplyWorkload { replicas, template: v.d.template.clone(), storage: v.d.storage }
 }
 
 /// How many places there are: as the table has it; without that, as the claims have it that no member has left.

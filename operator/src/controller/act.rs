@@ -121,19 +121,21 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
         Ok(())
     }
 
+    /// All of them, whichever can't be applied: a PodMonitor, say, where nobody has that kind.
     async fn apply_objects(&self) -> Done {
+        let mut done = Ok(());
         for (kind, object) in around::drifted(&self.look.blueprint, &self.look.objects) {
             let name = super::write::name(&object).name;
             if let Some(place) = self.live(kind, &name).and_then(|live| super::write::drift(&object, live)) {
                 tracing::info!(%kind, name, place, "an object is not as it should be");
             }
-            self.put(kind, &name, &object).await?;
+            done = done.and(self.put(kind, &name, &object).await);
         }
         for (kind, object) in around::superfluous(&self.look.blueprint, &self.look.objects) {
             let name = super::write::name(object).name;
-            self.delete(kind, &name, uid(object), Deletion::default()).await?;
+            done = done.and(self.delete(kind, &name, uid(object), Deletion::default()).await);
         }
-        Ok(())
+        done
     }
 
     async fn budget(&self, min_available: Option<u32>) -> Done {

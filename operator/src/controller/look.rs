@@ -117,7 +117,7 @@ pub struct Given<'a> {
     pub settings: &'a Settings,
     pub now: Time,
     pub nonce: Nonce,
-    pub echo: Option<Echo>,
+    pub echo: Vec<Echo>,
     pub keep: &'a super::memory::Revisions,
 }
 
@@ -177,6 +177,8 @@ pub async fn look(
     let operation = about.operation.clone();
     let begun = operation.as_ref().and_then(|operation| operation.request.as_ref());
     orders::sources(api, names, &objects, begun, &mut requests, &mut rejected).await;
+    let source = orders::source(api, names, operation.as_ref()).await;
+    let backups = objects.seen(Kind::Backup, || orders::backups(&objects, &about.uid.0, about.created));
     let observed = Observed {
         cluster: about,
         objects: objects::judge(&blueprint, &objects),
@@ -189,9 +191,10 @@ pub async fn look(
         alarms: told.alarms,
         certificates,
         requests,
-        backups: objects.seen(Kind::Backup, || orders::backups(&objects)),
+        backups,
         saved: objects.seen(Kind::Job, || Ok(jobs::saved(names, &objects, operation.as_ref()))),
         filled: objects.seen(Kind::Job, || Ok(jobs::filled(names, &objects, operation.as_ref()))),
+        source,
         fenced: objects.seen(Kind::ConfigMap, || fenced(names, &objects)),
         keep_from: keep_from(&cluster, given),
         nonce: given.nonce,

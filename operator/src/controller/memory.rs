@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use keepstone_operator_plan::act::Act;
 use keepstone_operator_plan::ids::{Revision, Time};
 use keepstone_operator_plan::observed::Echo;
 
@@ -14,12 +15,45 @@ const MOST: usize = 7 * 24 * 60;
 
 #[derive(Debug, Default)]
 pub struct Memory {
-    pub echo: Option<Echo>,
+    pub tried: Tried,
     pub revisions: Revisions,
     /// When status was last written for numbers alone.
     pub numbers: Option<Time>,
     /// What the last event said, and of which act: a thing that fails in each pass is told once.
     pub told: Option<String>,
+}
+
+/// What was tried lately, and what came of it: each act once, the newest last. It is passed over for so long, that neither
+/// what fails each time nor what helps nobody holds up the rest.
+#[derive(Debug, Default)]
+pub struct Tried(Vec<(Time, Echo)>);
+
+/// Seconds.
+const LATELY: u64 = 60;
+
+impl Tried {
+    /// Whether it was not among them already.
+    pub fn note(&mut self, act: &Act, done: bool, now: Time) -> bool {
+        let before = self.0.len();
+        self.0.retain(|(_, echo)| echo.act != *act);
+        let anew = self.0.len() == before;
+        // What was done for an operation says nothing of another.
+        if matches!(act, Act::CloseIntent { .. }) {
+            self.0.retain(|(_, echo)| !echo.done);
+        }
+        self.0.push((now, Echo { act: act.clone(), done }));
+        anew
+    }
+
+    /// There is nothing to be done, or all has to be looked at anew: whatever was tried may be tried again.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    #[must_use]
+    pub fn lately(&self, now: Time) -> Vec<Echo> {
+        self.0.iter().filter(|(at, _)| now.since(*at).0 < LATELY).map(|(_, echo)| echo.clone()).collect()
+    }
 }
 
 /// Which revision was current when.
@@ -48,6 +82,24 @@ impl Revisions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of two acts that failed each used to make the other one's failure forgotten, and nothing else had its turn.
+    #[test]
+    fn two_acts_that_fail_are_both_known_to_have_failed() {
+        let (one, other) = (Act::ApplyObjects, Act::CreateCa { next: true });
+        let mut tried = Tried::default();
+        assert!(tried.note(&one, false, Time(1000)));
+        assert!(tried.note(&other, false, Time(1005)));
+        let told = |act: &Act, done| Echo { act: act.clone(), done };
+        assert_eq!(tried.lately(Time(1010)), [told(&one, false), told(&other, false)]);
+        assert!(!tried.note(&one, true, Time(1010)));
+        assert_eq!(tried.lately(Time(1010)), [told(&other, false), told(&one, true)]);
+        assert_eq!(tried.lately(Time(1065)), [told(&one, true)], "by then it may be tried again");
+        tried.note(&Act::CloseIntent { seq: 1 }, true, Time(1066));
+        assert_eq!(tried.lately(Time(1066)).iter().filter(|echo| echo.act == one).count(), 0);
+        tried.forget();
+        assert_eq!(tried.lately(Time(1066)), []);
+    }
 
     #[test]
     fn a_revision_is_known_only_as_far_back_as_it_was_written_down() {

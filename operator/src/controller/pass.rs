@@ -11,7 +11,7 @@ use keepstone_operator_api::Reason;
 use keepstone_operator_api::operation::OperationPhase;
 use keepstone_operator_plan::act::Act;
 use keepstone_operator_plan::ids::{Nonce, Time};
-use keepstone_operator_plan::observed::{Echo, Phase, Seen};
+use keepstone_operator_plan::observed::{Phase, Seen};
 use keepstone_operator_plan::{Plan, backup_source, plan};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         }
         if let Err(why) = self.write(&mut look, &plan, now, memory).await {
             tracing::info!(cluster = %name, %why, "status was not written");
-            memory.echo = None;
+            memory.tried.forget();
             let failed = Some(why.to_string());
             return Ok(Report { again: Again::In(PAUSE), act: None, failed, look: Some(Arc::new(look)) });
         }
@@ -147,7 +147,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         memory: &mut Memory,
     ) -> Result<Look, Blind> {
         let keep = &memory.revisions;
-        let given = Given { settings: &self.settings, now, nonce, echo: memory.echo.clone(), keep };
+        let given = Given { settings: &self.settings, now, nonce, echo: memory.tried.lately(now), keep };
         let look = look(&self.api, &self.members, object, fresh, &given).await?;
         if let Some(revision) = look.observed.answers.values().map(|answer| answer.revision).max() {
             memory.revisions.note(now, revision);
@@ -280,7 +280,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         memory: &mut Memory,
     ) -> Result<Report, Blind> {
         let Some(act) = plan.act else {
-            memory.echo = None;
+            memory.tried.forget();
             let again = Again::In(Duration::from_secs(plan.again.0));
             return Ok(Report { look: Some(Arc::new(look)), ..Report::only(again) });
         };
@@ -291,7 +291,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
             match self.again(&look, &act, now, nonce, memory).await? {
                 Some(fresh) => look = fresh,
                 None => {
-                    memory.echo = None;
+                    memory.tried.forget();
                     return Ok(Report::only(Again::In(Duration::from_secs(1))));
                 }
             }
@@ -300,8 +300,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         let done = hands.act(&act).await;
         self.announce(&look, &act, &done, memory).await;
         // What was done just now and is due again did not help, whatever was answered.
-        let anew = memory.echo.as_ref().is_none_or(|echo| echo.act != act);
-        memory.echo = Some(Echo { act: act.clone(), done: done.is_ok() });
+        let anew = memory.tried.note(&act, done.is_ok(), now);
         let again = match &done {
             Ok(()) if anew => Again::Now,
             Ok(()) => Again::In(PAUSE),
@@ -380,7 +379,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
             }
         }
         let written = self.write(&mut look, &plan_, now, memory).await;
-        memory.echo = None;
+        memory.tried.forget();
         let failed = written.err().map(|why| why.to_string());
         Ok(Report { again: Again::Now, act: plan_.act, failed, look: None })
     }

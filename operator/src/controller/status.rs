@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::api::{text, typed, uid, version};
 use super::kind::Kind;
-use super::look::{Look, trouble};
+use super::look::{Look, orders, trouble};
 use super::write::difference;
 use crate::convert::text::{hex, stamp};
 use crate::convert::{conditions, record};
@@ -199,7 +199,9 @@ fn certificates(look: &Look) -> Option<CertificateStatus> {
 }
 
 fn last_backup(look: &Look) -> Option<LastBackup> {
+    let cluster = &look.observed.cluster;
     let all = look.objects.of(Kind::Backup).filter_map(|object| typed::<EtcdBackup>(object).ok());
+    let all = all.filter(|backup| orders::is_of(backup, &cluster.uid.0, cluster.created));
     let whole = all.filter_map(|backup| {
         let status = backup.status?;
         let (artifact, time) = (status.artifact?, status.completed_at?);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use keepstone_operator_api::Reason;
 use keepstone_operator_api::operation::{Alarm, EtcdOperationSpec};
 use keepstone_operator_api::policy::Keep;
+use keepstone_operator_plan::act;
 use keepstone_operator_plan::ids::{ClusterId, Ordinal, Revision};
 use keepstone_operator_plan::operation::Verb;
 
@@ -92,7 +93,12 @@ pub fn read(order: &EtcdOperationSpec, revision: impl Fn(&Keep) -> Option<Revisi
         return Ok(Verb::RecoverQuorum { survivor, confirm: confirmed(cluster, &it.confirm)? });
     }
     if let Some(it) = &order.disarm_alarm {
-        return disarm(it.alarm, it.member.as_deref());
+        let named = it.member.as_deref().map(|pod| member("spec.disarmAlarm.member", pod)).transpose()?;
+        let alarm = match it.alarm {
+            Alarm::NoSpace => act::Alarm::NoSpace,
+            Alarm::Corrupt => act::Alarm::Corrupt,
+        };
+        return Ok(Verb::DisarmAlarm { alarm, member: named });
     }
     if let Some(it) = &order.restart_members {
         return Ok(Verb::RestartMembers { members: members("spec.restartMembers.members", &it.members)? });
@@ -103,11 +109,6 @@ pub fn read(order: &EtcdOperationSpec, revision: impl Fn(&Keep) -> Option<Revisi
         save: it.snapshot_current_first,
         confirm: confirmed(cluster, &it.confirm)?,
     })
-}
-
-/// The planner takes back every alarm whose cause is gone, and no other: whose it is need not be said.
-fn disarm(_: Alarm, _: Option<&str>) -> Result<Verb, Rejected> {
-    Ok(Verb::DisarmAlarm)
 }
 
 /// The ID in `NAME/ID`, of a cluster of that name.
@@ -159,7 +160,16 @@ mod tests {
                 json!({"survivor": "main-1", "confirm": "main/cdf8"}),
                 Verb::RecoverQuorum { survivor: Ordinal(1), confirm },
             ),
-            ("disarmAlarm", json!({"alarm": "NOSPACE"}), Verb::DisarmAlarm),
+            (
+                "disarmAlarm",
+                json!({"alarm": "NOSPACE"}),
+                Verb::DisarmAlarm { alarm: act::Alarm::NoSpace, member: None },
+            ),
+            (
+                "disarmAlarm",
+                json!({"alarm": "CORRUPT", "member": "main-1"}),
+                Verb::DisarmAlarm { alarm: act::Alarm::Corrupt, member: Some(Ordinal(1)) },
+            ),
             ("restartMembers", json!({"members": ["main-2", "main-0"]}), Verb::RestartMembers { members: both }),
         ] {
             assert_eq!(ask(verb, with.clone()), Ok(wanted), "{verb} {with}");

@@ -58,10 +58,11 @@ impl World {
             backups: Seen::Known(Vec::new()),
             saved: seen(hide(Blind::Saved), || self.saved()),
             filled: Seen::Known(self.filled()),
+            source: Seen::Known(true),
             fenced: Seen::Known(self.fenced.iter().map(|n| Ordinal(*n)).collect()),
             keep_from: None,
             nonce: Nonce(self.seq + 1),
-            echo,
+            echo: echo.into_iter().collect(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a run has in it besides members that come, go and are lost: not all of it in each, so that each has room.
 
+use keepstone_operator_plan::act::Alarm;
 use keepstone_operator_plan::ids::{ClusterId, Ordinal, Revision};
 use keepstone_operator_plan::operation::Verb;
 use keepstone_operator_world::kube::ROTTEN;
@@ -91,7 +92,7 @@ impl Flavour {
             4 => Verb::RestartMembers { members: [n].into() },
             5 => Verb::Defragment { members: if n.0 == 0 { Default::default() } else { [n].into() }, rule: None },
             6 => Verb::Compact { revision: Revision(world.revision - 50 + 20 * i64::from(n.0)) },
-            _ => Verb::DisarmAlarm,
+            _ => Verb::DisarmAlarm { alarm: if n.0 == 0 { Alarm::Corrupt } else { Alarm::NoSpace }, member: None },
         }
     }
 }

@@ -11,6 +11,7 @@ use keepstone_operator::names::Names;
 use keepstone_operator::objects::pod::{CONFIG_ANNOTATION, CONTAINER, VERSION_ANNOTATION};
 use keepstone_operator::objects::stateful_set::OWNER_ANNOTATION;
 use keepstone_operator_api::SCHEDULED_ANNOTATION;
+use keepstone_operator_plan::act::Alarm;
 use keepstone_operator_plan::ids::{Ordinal, Time};
 use keepstone_operator_plan::observed::{Claim, Phase, Pod, Request, Verdict};
 use keepstone_operator_plan::operation::Verb;
@@ -228,7 +229,10 @@ pub fn order(request: &Request) -> Value {
             spec["defragment"] = json!({"members": members, "rule": rule.as_ref().map(rule_of)});
         }
         Verb::Compact { revision } => spec["compact"] = json!({"revision": revision.0}),
-        Verb::DisarmAlarm => spec["disarmAlarm"] = json!({"alarm": "NOSPACE"}),
+        Verb::DisarmAlarm { alarm, .. } => {
+            let name = if *alarm == Alarm::Corrupt { "CORRUPT" } else { "NOSPACE" };
+            spec["disarmAlarm"] = json!({"alarm": name});
+        }
         Verb::RecoverQuorum { survivor, confirm } => {
             let confirm = format!("{CLUSTER}/{}", hex(confirm.0));
             spec["recoverQuorum"] = json!({"survivor": member(survivor), "confirm": confirm});

@@ -88,16 +88,18 @@ fn nothing_is_given_up_for_a_backup_that_is_on_its_way_out() {
     assert!(said(&place.differs.lock(), "Rejected", "BackupNotFound"), "{:?}", place.differs.lock().told);
 }
 
-/// What it was made of is on the volume by then, or was given up for it.
+/// Retention used to take it away while the data there was, was still being saved.
 #[test]
-fn an_order_that_has_begun_is_not_rejected_because_its_backup_goes() {
+fn a_restore_whose_backup_goes_before_anything_was_deleted_is_given_up() {
     let mut place = standing();
     let asked = from_backup(&place.site.lock());
     place.differs.lock().beside.extend([backup(false), asked]);
     let begun = |site: &Site| matches!(site.world.operation.as_ref().map(|it| &it.intent), Some(Intent::Restore(_)));
     place.until(CLUSTER, "it is begun", |site, _| begun(site));
     place.differs.lock().beside.retain(|(kind, _)| *kind == Kind::Operation);
-    place.pass(CLUSTER);
-    assert!(!place.differs.lock().told.iter().any(|status| status["phase"] == "Rejected"));
-    assert!(begun(&place.site.lock()));
+    place.until(CLUSTER, "it is given up", |_, differs| said(differs, "Failed", "StepFailed"));
+    place.differs.lock().beside.clear();
+    place.until(CLUSTER, "it stands again", |site, _| whole(site));
+    let site = place.site.lock();
+    assert_eq!((&site.broken, site.world.latched), (&None, Some(1)));
 }

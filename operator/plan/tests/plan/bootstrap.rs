@@ -236,8 +236,8 @@ fn a_cluster_that_is_to_sleep_and_cannot_yet_is_not_said_to_be_well() {
     case.d.hibernate = true;
     case.o.cluster.cluster_id = Some(CLUSTER);
     case.o.permit = Seen::Known(None);
-    case.o.table = Seen::Unknown;
-    case.o.answers.clear();
+    case.down(0);
+    case.no_quorum();
     assert_eq!(case.act(), None);
     case.says(ConditionType::Degraded, Truth::True, Reason::QuorumLost);
 }

@@ -137,10 +137,11 @@ pub fn nothing(size: u32) -> Case {
         backups: Seen::Known(Vec::new()),
         saved: Seen::Known(BTreeMap::new()),
         filled: Seen::Known(None),
+        source: Seen::Known(true),
         fenced: Seen::Known(BTreeSet::new()),
         keep_from: None,
         nonce: Nonce(42),
-        echo: None,
+        echo: Vec::new(),
     };
     Case { o, d: desired(size), now: NOW }
 }
@@ -238,14 +239,15 @@ impl Case {
         for status in self.o.answers.values_mut() {
             status.leader = None;
         }
+        known(&mut self.o.pods).values_mut().for_each(|pod| pod.ready = false);
     }
 
     pub fn failed(&mut self, act: Act) {
-        self.o.echo = Some(Echo { act, done: false });
+        self.o.echo.push(Echo { act, done: false });
     }
 
     pub fn done(&mut self, act: Act) {
-        self.o.echo = Some(Echo { act, done: true });
+        self.o.echo.push(Echo { act, done: true });
     }
 
     pub fn request(&mut self, verb: Verb) {

@@ -1,12 +1,14 @@
 //! Founding from a backup, and the backups themselves.
 
-use keepstone_operator_plan::act::{Act, Permit, PermitKind, Purpose};
+use std::collections::BTreeMap;
+
+use keepstone_operator_plan::act::{Act, Alarm, Permit, PermitKind, Purpose};
 use keepstone_operator_plan::backup_source;
 use keepstone_operator_plan::condition::{ConditionType, Reason, Truth};
 use keepstone_operator_plan::desired::{BackupPolicy, Schedule};
 use keepstone_operator_plan::ids::*;
 use keepstone_operator_plan::observed::*;
-use keepstone_operator_plan::operation::{Bootstrap, Intent};
+use keepstone_operator_plan::operation::{Bootstrap, Intent, Restore};
 
 use crate::fixture::*;
 
@@ -191,4 +193,41 @@ fn a_backup_by_hand_is_taken_from_a_follower_and_from_nobody_who_is_not_well() {
     assert_eq!(backup_source(&case.o, &case.d, case.now), Some(Ordinal(1)));
     case.no_quorum();
     assert_eq!(backup_source(&case.o, &case.d, case.now), None);
+}
+
+/// The oldest that is kept may be the one to go back to.
+#[test]
+fn no_backup_goes_while_data_is_exchanged_or_damaged() {
+    let mut case = well(3);
+    case.d.backup = Some(policy(false));
+    let all = [1, 2].map(|n| backup(n, Some(Time(n)), Phase::Succeeded));
+    case.o.backups = Seen::Known(all.to_vec());
+    assert_eq!(case.act(), Some(Act::DeleteBackup { uid: uid("b1") }));
+    known(&mut case.o.alarms).insert((id(3), Alarm::Corrupt));
+    assert!(!matches!(case.act(), Some(Act::DeleteBackup { .. })));
+    known(&mut case.o.alarms).clear();
+    let restore = Restore { source: "b1".into(), lost: CLUSTER, save: true, claims: BTreeMap::new() };
+    case.under_way(Intent::Restore(restore));
+    assert!(!matches!(case.act(), Some(Act::DeleteBackup { .. })));
+}
+
+#[test]
+fn nothing_is_deleted_for_a_backup_that_is_gone() {
+    let mut case = well(1);
+    let claims = BTreeMap::from([(Ordinal(0), uid("claim-0"))]);
+    case.under_way(Intent::Restore(Restore { source: "b1".into(), lost: CLUSTER, save: false, claims }));
+    known(&mut case.o.objects).open = false;
+    case.workload().replicas = 0;
+    (case.o.pods, case.o.table) = (Seen::Known(BTreeMap::new()), Seen::Unknown);
+    case.o.answers.clear();
+    case.o.source = Seen::Known(false);
+    assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
+    case.o.source = Seen::Unknown;
+    assert_eq!(case.act(), None);
+    case.claim(0).terminating = true;
+    case.o.source = Seen::Known(false);
+    assert_eq!(case.act(), None, "there is no way back: the volume is awaited");
+    case.o.source = Seen::Known(true);
+    case.claim(0).terminating = false;
+    assert_eq!(case.act(), Some(Act::DeleteClaim { ordinal: Ordinal(0), uid: uid("claim-0") }));
 }

@@ -74,7 +74,7 @@ fn followers_are_defragmented_first_and_the_leader_once_it_has_handed_over() {
     assert_eq!(case.act(), Some(Act::Defragment { ordinal: Ordinal(1) }));
     case.done(Act::Defragment { ordinal: Ordinal(1) });
     assert_eq!(case.intent(), run(&[1]));
-    case.o.echo = None;
+    case.o.echo.clear();
     case.under_way(run(&[1, 2]));
     assert_eq!(case.act(), Some(Act::MoveLeader { from: Ordinal(0), to: id(1) }));
     case.leader(1);
@@ -129,7 +129,7 @@ fn room_is_made_in_order_and_the_alarm_disarmed_last() {
     assert_eq!(case.act(), Some(Act::Compact { revision: Revision(4000) }));
     case.done(Act::Compact { revision: Revision(4000) });
     assert_eq!(case.intent(), room(true, &[]));
-    case.o.echo = None;
+    case.o.echo.clear();
     case.under_way(room(true, &[1, 2]));
     case.leader(2);
     assert_eq!(case.act(), Some(Act::Defragment { ordinal: Ordinal(0) }));
@@ -213,4 +213,50 @@ fn a_leader_is_not_moved_to_a_member_that_is_not_well() {
     case.down(2);
     case.request(Verb::MoveLeader { to: Some(Ordinal(2)) });
     assert!(matches!(case.act(), Some(Act::FinishRequest { outcome: Outcome::Rejected(_), .. })));
+}
+
+/// Who says that there is room says nothing of damage: it used to lower that alarm first.
+#[test]
+fn an_order_lowers_the_alarm_it_names_and_no_other() {
+    let mut case = well(3);
+    let asked = Verb::DisarmAlarm { alarm: Alarm::NoSpace, member: Some(Ordinal(1)) };
+    case.request(asked);
+    case.under_way(Intent::DisarmAlarm).request = Some(uid("request"));
+    known(&mut case.o.alarms).extend([(MemberId::NOBODY, Alarm::Corrupt), (id(2), Alarm::NoSpace)]);
+    assert!(matches!(case.act(), Some(Act::FinishRequest { outcome: Outcome::Succeeded, .. })), "{:?}", case.act());
+    known(&mut case.o.alarms).insert((id(1), Alarm::NoSpace));
+    assert_eq!(case.act(), Some(Act::Disarm { id: id(1), alarm: Alarm::NoSpace }));
+    known(&mut case.o.requests).clear();
+    assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }), "nobody says any more which");
+}
+
+/// A PodMonitor that nobody takes, say: each pass tried it anew, and forgot over it what had been done in between.
+#[test]
+fn what_can_not_be_applied_makes_nothing_be_done_twice() {
+    let mut case = full();
+    known(&mut case.o.objects).current = false;
+    case.failed(Act::ApplyObjects);
+    case.under_way(room(false, &[]));
+    assert_eq!(case.act(), Some(Act::Compact { revision: Revision(4000) }));
+    case.done(Act::Compact { revision: Revision(4000) });
+    assert_eq!(case.intent(), room(true, &[]));
+    case.under_way(room(true, &[]));
+    assert_eq!(case.act(), Some(Act::Defragment { ordinal: Ordinal(1) }));
+    case.done(Act::Defragment { ordinal: Ordinal(1) });
+    assert_eq!(case.intent(), room(true, &[1]));
+}
+
+/// A webhook that changes each time what is written.
+#[test]
+fn what_helps_nobody_holds_up_nothing() {
+    let mut case = well(3);
+    known(&mut case.o.objects).current = false;
+    assert_eq!(case.act(), Some(Act::ApplyObjects));
+    case.done(Act::ApplyObjects);
+    case.d.size = 5;
+    assert!(matches!(case.act(), Some(Act::RecordIntent(_))), "{:?}", case.act());
+    case.workload().template.config = "changed".into();
+    let Some(apply) = case.act() else { panic!("it is put right") };
+    case.done(apply);
+    assert!(matches!(case.act(), Some(Act::RecordIntent(_))), "{:?}", case.act());
 }

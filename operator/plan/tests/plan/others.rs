@@ -318,3 +318,27 @@ fn a_restore_ends_pods_that_have_no_workload() {
     case.o.workload = Seen::Known(None);
     assert!(matches!(case.act(), Some(Act::ApplyWorkload { replicas: 0, .. })));
 }
+
+/// What could not be published was signed with anyway, was refused, and the two failures took turns for ever.
+#[test]
+fn a_ca_that_is_not_published_is_not_tried_to_be_signed_with() {
+    let mut case = certified(3, 900);
+    known(&mut case.o.certificates).next = Some(ca("new", 90_000));
+    let publish = Act::PublishBundle { cas: names(&["old", "new"]) };
+    assert_eq!(case.act(), Some(publish.clone()));
+    case.failed(publish);
+    assert_eq!(case.act(), None);
+}
+
+/// A CA without its key, say, that somebody keeps elsewhere: it is not written over.
+#[test]
+fn a_ca_that_can_not_be_read_is_told_and_not_made_anew() {
+    let mut case = certified(3, 90_000);
+    let certs = known(&mut case.o.certificates);
+    (certs.issuer, certs.flaw) = (None, Some((Reason::CertificateInvalid, "the Secret main-ca-key".into())));
+    assert_eq!(case.act(), None);
+    case.says(ConditionType::TlsReady, Truth::False, Reason::CertificateInvalid);
+    let mut case = certified(3, 100);
+    known(&mut case.o.certificates).flaw = Some((Reason::SecretNotFound, "caBundleSecret".into()));
+    assert_eq!(case.act(), None, "a rotation would break off half way");
+}

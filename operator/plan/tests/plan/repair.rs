@@ -557,3 +557,41 @@ fn a_learner_that_nobody_speaks_for_is_seen_to_before_another_is_added() {
     case.under_way(Intent::ReplaceMember(Join { leaver: None, stale: None, ..replaced(0) }));
     assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
 }
+
+/// The third copy is what could have told.
+#[test]
+fn while_nobody_knows_who_is_right_nothing_is_taken_away() {
+    let mut case = well(3);
+    known(&mut case.o.alarms).insert((MemberId::NOBODY, Alarm::Corrupt));
+    case.down(2);
+    known(&mut case.o.claims).remove(&Ordinal(2));
+    (case.d.size, case.d.hibernate) = (1, false);
+    assert_eq!(case.act(), None);
+    case.request(Verb::ReplaceMember { ordinal: Ordinal(2) });
+    assert_eq!(case.act(), None);
+    case.under_way(Intent::ReplaceMember(replaced(2)));
+    assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
+    case.o.cluster.operation = None;
+    known(&mut case.o.requests)[0].verb = Verb::DisarmAlarm { alarm: Alarm::Corrupt, member: None };
+    assert_eq!(case.intent(), Intent::DisarmAlarm);
+    case.under_way(Intent::DisarmAlarm).request = Some(uid("request"));
+    assert_eq!(case.act(), Some(Act::Disarm { id: MemberId::NOBODY, alarm: Alarm::Corrupt }));
+}
+
+/// Without its certificate, or behind a wall, the operator hears nobody. A member is ready while it has a quorum.
+#[test]
+fn what_the_operator_can_not_reach_is_not_lost() {
+    let mut case = well(3);
+    case.o.table = Seen::Unknown;
+    case.o.answers.clear();
+    case.claim(1).terminating = true;
+    case.claim(2).terminating = true;
+    case.d.recovery.automatic = true;
+    case.o.cluster.marks.quorum_lost = Some(Time(NOW.0 - 100_000));
+    case.says(ConditionType::Available, Truth::Unknown, Reason::MembersUnreachable);
+    assert_eq!(case.act(), None);
+    case.request(Verb::RecoverQuorum { survivor: Ordinal(0), confirm: CLUSTER });
+    assert_eq!(case.act(), None, "most serve: they are not given up");
+    (case.pod(1).ready, case.pod(2).ready) = (false, false);
+    assert!(matches!(case.intent(), Intent::RecoverQuorum(_)));
+}

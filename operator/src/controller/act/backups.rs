@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use keepstone_operator_api::backup::{PvcStore, Store};
 use keepstone_operator_api::operation::Restore;
 use keepstone_operator_api::policy::DeletionPolicy;
-use keepstone_operator_api::{BEFORE_ANNOTATION, EtcdBackup, SCHEDULED_ANNOTATION};
+use keepstone_operator_api::{BEFORE_ANNOTATION, CLUSTER_UID_ANNOTATION, EtcdBackup, SCHEDULED_ANNOTATION};
 use keepstone_operator_plan::act::{Permit, PermitKind, Purpose};
 use keepstone_operator_plan::ids::{Ordinal, Uid};
 use serde_json::{Value, json};
@@ -43,7 +43,9 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
             Purpose::Scheduled(at) => (format!("{cluster}-{}", at.0), SCHEDULED_ANNOTATION, stamp_text(*at)),
             Purpose::Before { version, generation } => {
                 let before = version.to_string();
-                let name = format!("{cluster}-before-{}-{generation}", before.replace('.', "-"));
+                // Generations begin again where the cluster is made anew.
+                let whose: String = b.uid.chars().take(8).collect();
+                let name = format!("{cluster}-before-{}-{generation}-{whose}", before.replace('.', "-"));
                 (name, BEFORE_ANNOTATION, format!("{before}/{generation}"))
             }
         };
@@ -53,7 +55,7 @@ impl<A: Api, M: Members> Hands<'_, A, M> {
             // It is no part of the cluster, and outlives it.
             "metadata": {
                 "name": name, "namespace": b.names.namespace, "labels": b.names.labels(),
-                "annotations": {annotation: value},
+                "annotations": {annotation: value, CLUSTER_UID_ANNOTATION: b.uid},
             },
             "spec": {
                 "clusterRef": {"name": cluster}, "type": "Full", "store": policy.store,

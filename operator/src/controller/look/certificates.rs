@@ -46,12 +46,15 @@ type Read = Result<(Certificates, Authority, Option<Credentials>), ApiError>;
 
 async fn own(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
     let unreadable = |why: crate::pki::Error| ApiError::Refused(why.to_string());
-    let mut authority = Authority::default();
+    let (mut authority, mut flaw) = (Authority::default(), None);
     for next in [false, true] {
-        if let Some(secret) = fetch(api, b, objects, &b.names.ca_key(next)).await? {
+        let name = b.names.ca_key(next);
+        let Some(secret) = fetch(api, b, objects, &name).await? else { continue };
+        match tls_secret::read_ca(&secret) {
+            Ok(ca) if next => authority.next = Some(ca),
+            Ok(ca) => authority.issuer = Some(ca),
             // One without its key signs nothing, and must not be written over: whoever lost it knows why.
-            let ca = tls_secret::read_ca(&secret).map_err(unreadable)?;
-            if next { authority.next = Some(ca) } else { authority.issuer = Some(ca) }
+            Err(why) => drop(flaw.get_or_insert_with(|| flawed(&name, &why))),
         }
     }
     let same = |a: &Authority| match (&a.issuer, &a.next) {
@@ -68,8 +71,12 @@ async fn own(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
     if let Some(object) = objects.get(Kind::ConfigMap, &b.names.trust()) {
         let map: ConfigMap = typed(object)?;
         (authority.bundle, authority.since) = trust::read(&map).map_err(unreadable)?;
-        if let (Some(since), Ok(extra)) = (authority.since, extra(api, b).await) {
-            objects.trust = Some(wanted(&trust::build(b, &authority.bundle, extra.as_deref(), since)));
+        match (authority.since, extra(api, b).await) {
+            (Some(since), Ok(extra)) => {
+                objects.trust = Some(wanted(&trust::build(b, &authority.bundle, extra.as_deref(), since)));
+            }
+            (_, Err(why)) => flaw = flaw.or_else(|| unusable(b, &why)),
+            (None, Ok(_)) => {}
         }
     }
     let mut credentials = None;
@@ -82,7 +89,18 @@ async fn own(api: &impl Api, b: &Blueprint, objects: &mut Objects) -> Read {
             credentials = shown(&secret, &secret);
         }
     }
-    Ok((authority.observed(), authority, credentials))
+    Ok((Certificates { flaw, ..authority.observed() }, authority, credentials))
+}
+
+/// What the user trusts besides can't be used, and nobody's silence is the reason.
+fn unusable(b: &Blueprint, why: &ApiError) -> Option<Flaw> {
+    let name = b.certificates().ca_bundle_secret?;
+    let reason = match why {
+        ApiError::NotFound(_) => Reason::SecretNotFound,
+        ApiError::Refused(_) => Reason::CertificateInvalid,
+        _ => return None,
+    };
+    Some((reason, format!("caBundleSecret {name}: {why}").into()))
 }
 
 /// What the user trusts besides, in PEM.

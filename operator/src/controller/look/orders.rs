@@ -3,10 +3,12 @@
 use keepstone_operator_api::backup::BackupPhase;
 use keepstone_operator_api::operation::OperationPhase;
 use keepstone_operator_api::policy::Keep;
-use keepstone_operator_api::{BEFORE_ANNOTATION, EtcdBackup, EtcdOperation, KEEP_ANNOTATION, SCHEDULED_ANNOTATION};
+use keepstone_operator_api::{
+    BEFORE_ANNOTATION, CLUSTER_UID_ANNOTATION, EtcdBackup, EtcdOperation, KEEP_ANNOTATION, SCHEDULED_ANNOTATION,
+};
 use keepstone_operator_plan::ids::{Revision, Time, Uid, Version};
 use keepstone_operator_plan::observed::{Backup, Phase, Request, Seen};
-use keepstone_operator_plan::operation::Verb;
+use keepstone_operator_plan::operation::{Intent, Operation, Verb};
 
 use super::Objects;
 use crate::Names;
@@ -93,11 +95,27 @@ pub async fn sources(
     }
 }
 
+/// Whether the `EtcdBackup` is there that the restore under way is to be made of.
+pub async fn source(api: &impl Api, names: &Names, operation: Option<&Operation>) -> Seen<bool> {
+    let Some(Intent::Restore(restore)) = operation.map(|operation| &operation.intent) else { return Seen::Known(true) };
+    let Some(name) = backup_of(&restore.source) else { return Seen::Known(true) };
+    match complete(api, names, &name).await {
+        Ok(there) => Seen::Known(there),
+        Err(why) => {
+            tracing::warn!(backup = name, %why, "whether it is there can't be read");
+            Seen::Unknown
+        }
+    }
+}
+
 /// The `EtcdBackup` that a restore which has not begun names.
 fn named(request: &Request) -> Option<String> {
     let Verb::Restore { source, .. } = &request.verb else { return None };
-    let asked = source_of(source).ok().filter(|_| request.phase == Phase::Pending)?;
-    asked.from.backup_ref.map(|backup| backup.name)
+    backup_of(source).filter(|_| request.phase == Phase::Pending)
+}
+
+fn backup_of(source: &str) -> Option<String> {
+    source_of(source).ok()?.from.backup_ref.map(|backup| backup.name)
 }
 
 async fn complete(api: &impl Api, names: &Names, name: &str) -> Result<bool, ApiError> {
@@ -140,14 +158,17 @@ fn scheduled(annotations: Option<&Annotations>) -> Option<Time> {
     serde_json::from_value(serde_json::Value::String(text.clone())).ok().map(|stamp| text::time(&stamp))
 }
 
+/// Those of this very cluster. One of the same name that was there before has others: its data is not this one's, and only
+/// people know what they are still good for.
+///
 /// # Errors
 /// One of them is no backup.
-pub fn backups(objects: &Objects) -> Result<Vec<Backup>, ApiError> {
+pub fn backups(objects: &Objects, cluster: &str, since: Time) -> Result<Vec<Backup>, ApiError> {
     let mut backups = Vec::new();
     for object in objects.of(Kind::Backup) {
         let backup: EtcdBackup = typed(object)?;
         // It is on its way out: whatever is decided is decided without it.
-        if backup.metadata.deletion_timestamp.is_some() {
+        if backup.metadata.deletion_timestamp.is_some() || !is_of(&backup, cluster, since) {
             continue;
         }
         let (meta, status) = (&backup.metadata, backup.status.clone().unwrap_or_default());
@@ -172,6 +193,15 @@ pub fn backups(objects: &Objects) -> Result<Vec<Backup>, ApiError> {
     Ok(backups)
 }
 
+/// Whether it is of the cluster with that UID, created at that time. One that somebody made by hand does not say whose it is.
+pub fn is_of(backup: &EtcdBackup, cluster: &str, since: Time) -> bool {
+    let annotations = backup.metadata.annotations.as_ref();
+    match annotations.and_then(|all| all.get(CLUSTER_UID_ANNOTATION)) {
+        Some(id) => id == cluster,
+        None => backup.metadata.creation_timestamp.as_ref().is_none_or(|at| text::time(at) >= since),
+    }
+}
+
 fn before(text: &str) -> Option<(Version, i64)> {
     let (version, generation) = text.split_once('/')?;
     Some((text::version(BEFORE_ANNOTATION, version).ok()?, generation.parse().ok()?))
@@ -192,5 +222,25 @@ mod tests {
         assert_eq!(of(Some(Revision(1000)), 100), Some(Revision(900)));
         assert_eq!(of(Some(Revision(50)), 100), Some(Revision(1)));
         assert_eq!(of(None, 100), None);
+    }
+
+    /// Its records outlive a cluster: what was made anew under its name removed them, or passed them off as its own.
+    #[test]
+    fn backups_of_an_earlier_cluster_of_the_same_name_are_not_this_ones() {
+        let record = |name: &str, created: &str, of: Option<&str>| {
+            let annotations = of.map(|id| serde_json::json!({CLUSTER_UID_ANNOTATION: id}));
+            serde_json::json!({
+                "metadata": {"name": name, "uid": name, "creationTimestamp": created, "annotations": annotations},
+                "spec": {"clusterRef": {"name": "main"}, "store": {"pvc": {"claimName": "b"}}},
+            })
+        };
+        let mut objects = Objects::default();
+        let (before, after) = ("2026-11-21T00:00:00Z", "2026-11-22T00:00:01Z");
+        objects.put(Kind::Backup, record("another-s", after, Some("old")));
+        objects.put(Kind::Backup, record("by-hand-before", before, None));
+        objects.put(Kind::Backup, record("by-hand", after, None));
+        objects.put(Kind::Backup, record("ours", after, Some("new")));
+        let found = backups(&objects, "new", Time(1_795_305_600)).expect("they are backups");
+        assert_eq!(found.iter().map(|one| &*one.name).collect::<Vec<_>>(), ["by-hand", "ours"]);
     }
 }

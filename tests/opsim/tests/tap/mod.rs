@@ -24,7 +24,7 @@ use serde_json::Value;
 
 #[derive(Default)]
 pub struct Differs {
-    /// Places whose claims a cache does not show. As long as nobody looks past the cache no member answers, either.
+    /// Places whose claims and pods a cache does not show. As long as nobody looks past the cache no member answers, either.
     pub hidden: Vec<u32>,
     /// Objects that are there as well.
     pub beside: Vec<(Kind, Value)>,
@@ -54,9 +54,14 @@ impl Api for Tap {
             if kind == Kind::Claim && fresh == Fresh::Now {
                 differs.hidden.clear();
             }
-            differs.hidden.iter().map(|n| names().claim(Ordinal(*n))).collect()
+            differs.hidden.iter().map(|n| Ordinal(*n)).collect()
         };
-        list.retain(|one| kind != Kind::Claim || !hidden.iter().any(|name| name == text(one, "/metadata/name")));
+        let gone = |one: &Value| match kind {
+            Kind::Claim => hidden.iter().any(|n| names().claim(*n) == text(one, "/metadata/name")),
+            Kind::Pod => hidden.iter().any(|n| names().pod(*n) == text(one, "/metadata/name")),
+            _ => false,
+        };
+        list.retain(|one| !gone(one));
         list.extend(self.beside(kind));
         Ok(list)
     }
