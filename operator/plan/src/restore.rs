@@ -36,13 +36,13 @@ pub(crate) fn refound(v: &View, operation: &Operation, r: &Restore) -> Next {
     })
 }
 
-/// As long as all is there that there was, nothing is given up for a backup that is gone.
+/// As long as anything is left of what there was, it is not given up for a backup that is gone.
 fn sourced(v: &View, operation: &Operation, r: &Restore) -> Next {
-    let whole = r.claims.iter().all(|(n, uid)| v.claims.get(n).is_some_and(|c| c.uid == *uid && !c.terminating));
+    let left = r.claims.iter().any(|(n, uid)| v.claims.get(n).is_some_and(|c| c.uid == *uid && !c.terminating));
     match v.o.source.known() {
-        _ if !whole => Next::Pass,
+        _ if !left => Next::Pass,
         Some(true) => Next::Pass,
-        Some(false) => verbs::finish(v, operation, Outcome::Failed("its backup is gone; nothing was deleted")),
+        Some(false) => verbs::finish(v, operation, Outcome::Failed("its backup is gone; what is left is kept")),
         None => Next::wait(Reason::Restoring, "whether the backup is there can't be read"),
     }
 }

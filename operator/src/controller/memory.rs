@@ -34,9 +34,8 @@ const LATELY: u64 = 60;
 impl Tried {
     /// Whether it was not among them already.
     pub fn note(&mut self, act: &Act, done: bool, now: Time) -> bool {
-        let before = self.0.len();
-        self.0.retain(|(_, echo)| echo.act != *act);
-        let anew = self.0.len() == before;
+        let anew = !self.0.iter().any(|(_, echo)| echo.act == *act);
+        self.0.retain(|(at, echo)| echo.act != *act && now.since(*at).0 < LATELY);
         // What was done for an operation says nothing of another.
         if matches!(act, Act::CloseIntent { .. }) {
             self.0.retain(|(_, echo)| !echo.done);

@@ -214,7 +214,8 @@ fn no_backup_goes_while_data_is_exchanged_or_damaged() {
 #[test]
 fn nothing_is_deleted_for_a_backup_that_is_gone() {
     let mut case = well(1);
-    let claims = BTreeMap::from([(Ordinal(0), uid("claim-0"))]);
+    // One is deleted already, by us or by somebody else: all the more reason to keep the other.
+    let claims = BTreeMap::from([(Ordinal(0), uid("claim-0")), (Ordinal(1), uid("claim-1"))]);
     case.under_way(Intent::Restore(Restore { source: "b1".into(), lost: CLUSTER, save: false, claims }));
     known(&mut case.o.objects).open = false;
     case.workload().replicas = 0;
