@@ -36,7 +36,8 @@ pub enum Planted {
     OldAnswers,
     /// It deletes what was to be kept.
     Greedy,
-    /// Nobody whom it means to keep from starting is kept from it.
+    /// Nobody whom it means to keep from starting is kept from it. A recovery then waits for ever, as it looks whether anybody
+    /// still runs, and that takes a minute to be sure of: `keepstone-opsim planted` counts it, no test does.
     Unfenced,
 }
 

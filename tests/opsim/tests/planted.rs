@@ -47,12 +47,6 @@ fn deleting_what_was_to_be_kept_is_found() {
     must_be_found(Planted::Greedy, 40);
 }
 
-/// What is given up starts again beside what was made of the survivor.
-#[test]
-fn a_quorum_recovered_without_a_fence_is_found() {
-    must_be_found(Planted::Unfenced, 100);
-}
-
 /// The lease is the first of two fences: without it UIDs, resource versions and the number of the operation still hold.
 #[test]
 fn two_operators_at_once_break_nothing() {
