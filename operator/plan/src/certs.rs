@@ -42,7 +42,7 @@ pub(crate) fn step(v: &View) -> Next {
     };
     let Some(issuer) = &certs.issuer else {
         // One that can't be read is not written over.
-        return if certs.flaw.is_some() { Next::Pass } else { once(v, Act::CreateCa { next: false }) };
+        return if certs.flaw.is_some() { Next::Pass } else { v.once(Act::CreateCa { next: false }) };
     };
     trust(v, certs, issuer)
         .or(|| switch(v, certs, *settle))
@@ -50,16 +50,12 @@ pub(crate) fn step(v: &View) -> Next {
         .or(|| forget(v, certs, issuer, *settle))
 }
 
-fn once(v: &View, act: Act) -> Next {
-    if v.failed(&act) || v.done(&act) { Next::Pass } else { Next::Act(act) }
-}
-
 /// A bundle only ever gets longer here.
 fn trust(v: &View, certs: &Certificates, issuer: &Ca) -> Next {
     let mut cas = certs.bundle.clone();
     cas.insert(issuer.id.clone());
     cas.extend(certs.next.iter().map(|ca| ca.id.clone()));
-    if cas == certs.bundle { Next::Pass } else { once(v, Act::PublishBundle { cas }) }
+    if cas == certs.bundle { Next::Pass } else { v.once(Act::PublishBundle { cas }) }
 }
 
 fn settled(v: &View, certs: &Certificates, settle: Seconds) -> bool {
@@ -72,7 +68,7 @@ fn settled(v: &View, certs: &Certificates, settle: Seconds) -> bool {
 fn switch(v: &View, certs: &Certificates, settle: Seconds) -> Next {
     match &certs.next {
         Some(next) if settled(v, certs, settle) && certs.bundle.contains(&next.id) => {
-            once(v, Act::SwitchCa { to: next.id.clone() })
+            v.once(Act::SwitchCa { to: next.id.clone() })
         }
         _ => Next::Pass,
     }
@@ -93,9 +89,9 @@ fn leaves(v: &View, certs: &Certificates, issuer: &Ca, renew_before: Seconds, se
             }
             Some(_) => true,
         };
-        let act = Act::IssueLeaf { surface, ca: issuer.id.clone() };
-        if due && !v.failed(&act) && !v.done(&act) {
-            return Next::Act(act);
+        let next = if due { v.once(Act::IssueLeaf { surface, ca: issuer.id.clone() }) } else { Next::Pass };
+        if next != Next::Pass {
+            return next;
         }
     }
     Next::Pass
@@ -108,28 +104,29 @@ fn forget(v: &View, certs: &Certificates, issuer: &Ca, settle: Seconds) -> Next 
     let current = Surface::ALL.iter().all(|s| certs.leaves.get(s).is_some_and(|leaf| leaf.ca == issuer.id));
     let newest = certs.leaves.values().map(|leaf| leaf.issued).max();
     let unused = newest.is_some_and(|issued| v.now.since(issued) >= settle);
-    if current && unused && cas != certs.bundle { once(v, Act::PublishBundle { cas }) } else { Next::Pass }
+    if current && unused && cas != certs.bundle { v.once(Act::PublishBundle { cas }) } else { Next::Pass }
 }
 
 /// Begins a rotation in a quiet hour.
 pub(crate) fn rotate(v: &View) -> Next {
-    rotate_within(v, |before| before)
+    rotate_within(v, 1)
 }
 
 /// Begins it whatever else is under way, or can't get on: half the time there was is over.
 pub(crate) fn rotate_late(v: &View) -> Next {
-    rotate_within(v, |before| Seconds(before.0 / 2))
+    rotate_within(v, 2)
 }
 
-fn rotate_within(v: &View, due: impl FnOnce(Seconds) -> Seconds) -> Next {
+/// Where no more than this part of the time is left that there is for it: 2 is a half.
+fn rotate_within(v: &View, part: u64) -> Next {
     let (Tls::Auto { ca_renew_before, .. }, Some(certs)) = (&v.d.tls, v.o.certificates.known()) else {
         return Next::Pass;
     };
     let Some(issuer) = &certs.issuer else { return Next::Pass };
     // What is wrong with them would break it off half way.
     let ready = certs.next.is_none() && certs.bundle.len() <= 1 && certs.flaw.is_none();
-    let due = ready && left(v, issuer.not_after) <= due(*ca_renew_before);
-    if due { once(v, Act::CreateCa { next: true }) } else { Next::Pass }
+    let due = ready && left(v, issuer.not_after).0 <= ca_renew_before.0 / part;
+    if due { v.once(Act::CreateCa { next: true }) } else { Next::Pass }
 }
 
 fn left(v: &View, until: Time) -> Seconds {

@@ -19,7 +19,7 @@ fn candidate(v: &View, like: impl Fn(Loss) -> bool) -> Option<(Ordinal, Loss)> {
 
 /// Damage that a member tells of itself needs no second sign.
 pub(crate) fn corrupt(v: &View) -> Next {
-    let corrupt = v.members().iter().find(|m| v.armed(m.id, Alarm::Corrupt));
+    let corrupt = v.members().iter().find(|m| v.corrupt(m.id));
     match corrupt.and_then(|m| m.ordinal) {
         Some(n) => replace(v, n),
         None => outlived(v),

@@ -14,13 +14,9 @@ pub(crate) fn step(v: &View) -> Next {
     objects(v).or(|| budget(v)).or(|| leftovers(v)).or(|| clients(v))
 }
 
-fn once(v: &View, act: Act) -> Next {
-    if v.failed(&act) || v.done(&act) { Next::Pass } else { Next::Act(act) }
-}
-
 fn objects(v: &View) -> Next {
     match v.o.objects.known() {
-        Some(o) if !o.current => once(v, Act::ApplyObjects),
+        Some(o) if !o.current => v.once(Act::ApplyObjects),
         _ => Next::Pass,
     }
 }
@@ -40,7 +36,7 @@ fn budget(v: &View) -> Next {
     if objects.min_available == min_available {
         return Next::Pass;
     }
-    once(v, Act::ApplyBudget { min_available })
+    v.once(Act::ApplyBudget { min_available })
 }
 
 /// A permit or a fence belongs to an operation; without that one it must go.
@@ -48,7 +44,7 @@ fn leftovers(v: &View) -> Next {
     let intent = v.operation().map(|o| &o.intent);
     let granted = matches!(intent, Some(Intent::Bootstrap(_) | Intent::RecoverQuorum(_)));
     if !granted && let Some(Some(permit)) = v.o.permit.known() {
-        return once(v, Act::RevokePermit { nonce: permit.nonce });
+        return v.once(Act::RevokePermit { nonce: permit.nonce });
     }
     let fencing = match intent {
         Some(Intent::RecoverQuorum(_)) => true,
@@ -56,7 +52,7 @@ fn leftovers(v: &View) -> Next {
         _ => false,
     };
     if !fencing && v.o.fenced.known().is_some_and(|f| !f.is_empty()) {
-        return once(v, Act::SetFence(BTreeSet::new()));
+        return v.once(Act::SetFence(BTreeSet::new()));
     }
     Next::Pass
 }
@@ -73,7 +69,7 @@ fn refounding(v: &View) -> bool {
 
 pub(crate) fn service(v: &View, open: bool) -> Next {
     match v.o.objects.known() {
-        Some(o) if o.open != open => once(v, Act::OpenClientService { open }),
+        Some(o) if o.open != open => v.once(Act::OpenClientService { open }),
         _ => Next::Pass,
     }
 }

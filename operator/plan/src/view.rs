@@ -232,10 +232,6 @@ impl<'a> View<'a> {
         able.first().map(|m| m.id)
     }
 
-    pub fn armed(&self, id: MemberId, alarm: Alarm) -> bool {
-        self.o.alarms.known().is_some_and(|a| a.contains(&(id, alarm)))
-    }
-
     /// Whose data is not what the others have. As long as there is anybody all writes are refused.
     pub fn corrupted(&self) -> impl Iterator<Item = MemberId> {
         let alarms = self.o.alarms.known().into_iter().flatten();
@@ -243,7 +239,7 @@ impl<'a> View<'a> {
     }
 
     pub fn corrupt(&self, id: MemberId) -> bool {
-        self.armed(id, Alarm::Corrupt)
+        self.corrupted().any(|one| one == id)
     }
 
     pub fn leads(&self, ordinal: Ordinal) -> bool {
@@ -258,6 +254,11 @@ impl<'a> View<'a> {
     /// Whether this very act was just done.
     pub fn done(&self, act: &Act) -> bool {
         self.o.echo.iter().any(|e| e.done && e.act == *act)
+    }
+
+    /// The act, unless it was just tried: whatever came of it, it holds up nothing else.
+    pub fn once(&self, act: Act) -> Next {
+        if self.failed(&act) || self.done(&act) { Next::Pass } else { Next::Act(act) }
     }
 
     /// Writes down what is about to begin.

@@ -234,6 +234,13 @@ impl Case {
         }
     }
 
+    /// No pod runs, and the StatefulSet has none.
+    pub fn stopped(&mut self) {
+        self.workload().replicas = 0;
+        (self.o.pods, self.o.table) = (Seen::Known(BTreeMap::new()), Seen::Unknown);
+        self.o.answers.clear();
+    }
+
     pub fn no_quorum(&mut self) {
         self.o.table = Seen::Unknown;
         for status in self.o.answers.values_mut() {

@@ -218,9 +218,7 @@ fn nothing_is_deleted_for_a_backup_that_is_gone() {
     let claims = BTreeMap::from([(Ordinal(0), uid("claim-0")), (Ordinal(1), uid("claim-1"))]);
     case.under_way(Intent::Restore(Restore { source: "b1".into(), lost: CLUSTER, save: false, claims }));
     known(&mut case.o.objects).open = false;
-    case.workload().replicas = 0;
-    (case.o.pods, case.o.table) = (Seen::Known(BTreeMap::new()), Seen::Unknown);
-    case.o.answers.clear();
+    case.stopped();
     case.o.source = Seen::Known(false);
     assert_eq!(case.act(), Some(Act::CloseIntent { seq: 9 }));
     case.o.source = Seen::Unknown;

@@ -271,9 +271,7 @@ fn a_restore_saves_what_there_is_before_it_deletes_it() {
     assert_eq!(case.act(), Some(Act::OpenClientService { open: false }));
     known(&mut case.o.objects).open = false;
     assert_eq!(case.act(), Some(Act::SetReplicas { uid: uid("sts"), from: 1, to: 0 }));
-    case.workload().replicas = 0;
-    (case.o.pods, case.o.table) = (Seen::Known(BTreeMap::new()), Seen::Unknown);
-    case.o.answers.clear();
+    case.stopped();
     assert_eq!(case.act(), Some(Act::Save { seq: 9, ordinal: Ordinal(0), claim: uid("claim-0") }));
     case.o.saved = Seen::Known(BTreeMap::from([(Ordinal(0), Phase::Failed)]));
     assert!(matches!(case.act(), Some(Act::FinishRequest { outcome: Outcome::Failed(_), .. })), "it goes on as it was");
@@ -290,9 +288,7 @@ fn a_restore_saves_what_there_is_before_it_deletes_it() {
 fn a_cluster_comes_back_from_a_restore_that_was_given_up() {
     let mut case = well(3);
     known(&mut case.o.objects).open = true;
-    case.workload().replicas = 0;
-    (case.o.pods, case.o.table) = (Seen::Known(BTreeMap::new()), Seen::Unknown);
-    case.o.answers.clear();
+    case.stopped();
     assert_eq!(case.act(), Some(Act::SetReplicas { uid: uid("sts"), from: 0, to: 3 }));
 }
 
@@ -303,9 +299,7 @@ fn a_restore_saves_nothing_where_that_is_not_wanted() {
     let restore = case.intent();
     case.under_way(restore).request = Some(uid("request"));
     known(&mut case.o.objects).open = false;
-    case.workload().replicas = 0;
-    (case.o.pods, case.o.table) = (Seen::Known(BTreeMap::new()), Seen::Unknown);
-    case.o.answers.clear();
+    case.stopped();
     assert_eq!(case.act(), Some(Act::DeleteClaim { ordinal: Ordinal(0), uid: uid("claim-0") }));
 }
 
