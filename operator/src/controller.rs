@@ -10,6 +10,7 @@ pub mod backups;
 pub mod clock;
 pub mod event;
 pub mod fenced;
+pub mod futile;
 pub mod kind;
 pub mod lease;
 pub mod live;

@@ -147,6 +147,7 @@ const DEGRADED: &[Reason] = &[
     R::UpgradeStuck,
     R::DeadlineExceeded,
     R::StorageResizeRejected,
+    R::ApplyFailed,
     R::VolumeForeign,
     R::InvalidSpec,
     R::BootstrapFailed,

@@ -112,6 +112,8 @@ reasons! {
     DeadlineExceeded,
     /// The storage class refused to grow a volume.
     StorageResizeRejected,
+    /// Kubernetes refuses what the operator writes, or something changes it back each time.
+    ApplyFailed,
     /// A volume of this name belongs to another cluster.
     VolumeForeign,
     /// The spec asks for what can't be read or done.

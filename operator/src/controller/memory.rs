@@ -8,6 +8,8 @@ use keepstone_operator_plan::act::Act;
 use keepstone_operator_plan::ids::{Revision, Time};
 use keepstone_operator_plan::observed::Echo;
 
+use super::futile::Futile;
+
 /// Seconds between two notes of the revision.
 const STEP: u64 = 60;
 /// A week of them.
@@ -16,6 +18,7 @@ const MOST: usize = 7 * 24 * 60;
 #[derive(Debug, Default)]
 pub struct Memory {
     pub tried: Tried,
+    pub futile: Futile,
     pub revisions: Revisions,
     /// When status was last written for numbers alone.
     pub numbers: Option<Time>,

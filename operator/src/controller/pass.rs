@@ -262,7 +262,8 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
 
     /// Writes status, and with it the acts that are in status alone.
     async fn write(&self, look: &mut Look, plan: &Plan, now: Time, memory: &mut Memory) -> Result<(), ApiError> {
-        let new = status::next(look, plan, now);
+        let in_vain = memory.futile.told(&look.blueprint.names, now);
+        let new = status::next(look, plan, &in_vain, now);
         let numbers = memory.numbers.is_none_or(|last| now.since(last).0 >= NUMBERS);
         let Some(patch) = status::patch(&look.objects.cluster, &new, numbers) else { return Ok(()) };
         let name = super::write::name(&look.objects.cluster);
@@ -301,6 +302,7 @@ impl<A: Api, M: Members, C: Clock> Controller<A, M, C> {
         self.announce(&look, &act, &done, memory).await;
         // What was done just now and is due again did not help, whatever was answered.
         let anew = memory.tried.note(&act, done.is_ok(), now);
+        memory.futile.note(&act, &done, now);
         let again = match &done {
             Ok(()) if anew => Again::Now,
             Ok(()) => Again::In(PAUSE),

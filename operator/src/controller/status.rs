@@ -12,15 +12,16 @@ use keepstone_operator_plan::operation::Intent;
 use serde_json::{Value, json};
 
 use super::api::{text, typed, uid, version};
+use super::futile;
 use super::kind::Kind;
 use super::look::{Look, orders, trouble};
 use super::write::difference;
 use crate::convert::text::{hex, stamp};
 use crate::convert::{conditions, record};
 
-/// What status is to be after a pass. Acts on status itself are carried out here: they are written together with the rest.
+/// What status is to be after a pass, where so much was tried in vain before it. Acts on status itself are carried out here: they are written together with the rest.
 #[must_use]
-pub fn next(look: &Look, plan: &Plan, now: Time) -> EtcdClusterStatus {
+pub fn next(look: &Look, plan: &Plan, in_vain: &[String], now: Time) -> EtcdClusterStatus {
     let (o, names) = (&look.observed, &look.blueprint.names);
     let mut status = look.cluster.status.clone().unwrap_or_default();
     status.observed_generation = o.cluster.generation;
@@ -39,6 +40,7 @@ pub fn next(look: &Look, plan: &Plan, now: Time) -> EtcdClusterStatus {
     status.next_maintenance = due.into_iter().flatten().min().map(stamp);
     if !o.cluster.deleting {
         let judged = trouble::told(&plan.conditions, &trouble::all(&look.blueprint, &look.objects));
+        let judged = futile::judge(judged, in_vain);
         conditions::write(&mut status.conditions, &judged, o.cluster.generation, &stamp(now));
     }
     match &plan.act {

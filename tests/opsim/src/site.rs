@@ -530,7 +530,7 @@ fn check(live: &Value, id: Option<&str>, at: Option<&str>) -> Result<(), ApiErro
 }
 
 /// RFC 7386.
-fn merge(target: &mut Value, patch: &Value) {
+pub fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(fields) = patch else {
         *target = patch.clone();
         return;

@@ -11,10 +11,14 @@ use serde_json::{Value, json};
 use tap::{Differs, Place, whole};
 
 fn order(cluster: &str, spec: Value) -> (Kind, Value) {
+    named("asked", cluster, spec)
+}
+
+fn named(name: &str, cluster: &str, spec: Value) -> (Kind, Value) {
     let mut order = json!({
         "apiVersion": "keepstone.io/v1alpha1", "kind": "EtcdOperation",
         "metadata": {
-            "namespace": NAMESPACE, "name": "asked", "uid": "asked", "generation": 1,
+            "namespace": NAMESPACE, "name": name, "uid": name, "generation": 1,
             "creationTimestamp": "1970-01-12T13:46:40Z",
         },
         "spec": spec,
@@ -102,4 +106,27 @@ fn a_restore_whose_backup_goes_before_anything_was_deleted_is_given_up() {
     place.until(CLUSTER, "it stands again", |site, _| whole(site));
     let site = place.site.lock();
     assert_eq!((&site.broken, site.world.latched), (&None, Some(1)));
+}
+
+/// The first stayed Running, and the second waited for it, for ever.
+#[test]
+fn what_is_no_backup_fails_its_order_and_another_is_carried_out() {
+    let mut place = standing();
+    let asked = from_backup(&place.site.lock());
+    let again = named("again", CLUSTER, asked.1["spec"].clone());
+    {
+        let mut differs = place.differs.lock();
+        differs.beside.extend([backup(false), asked]);
+        differs.spoils = true;
+    }
+    place.until(CLUSTER, "the first has failed", |_, differs| said(differs, "Failed", "StepFailed"));
+    assert!(!said(&place.differs.lock(), "Succeeded", "Succeeded"));
+    {
+        let mut differs = place.differs.lock();
+        differs.beside.push(again);
+        differs.spoils = false;
+    }
+    place.until(CLUSTER, "the second is done", |_, differs| said(differs, "Succeeded", "Succeeded"));
+    place.until(CLUSTER, "it stands again", |site, _| whole(site));
+    assert_eq!(place.site.lock().broken, None);
 }

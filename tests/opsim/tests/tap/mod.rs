@@ -13,12 +13,12 @@ use keepstone_operator::controller::pass::{Controller, Habits, Sources};
 use keepstone_operator_plan::act::Alarm;
 use keepstone_operator_plan::ids::{MemberId, Ordinal};
 use keepstone_operator_world::kube::Kind as Made;
-use keepstone_operator_world::{Spec, World};
+use keepstone_operator_world::{Fault, Spec, World};
 use keepstone_opsim::client::Wire;
 use keepstone_opsim::keys::Keys;
 use keepstone_opsim::render::{NAMESPACE, names, settings};
 use keepstone_opsim::rng::Rng;
-use keepstone_opsim::site::Site;
+use keepstone_opsim::site::{Site, merge};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -30,12 +30,32 @@ pub struct Differs {
     pub beside: Vec<(Kind, Value)>,
     /// What was written to their status.
     pub told: Vec<Value>,
+    /// Of a kind, what the API server won't take.
+    pub refused: Option<Kind>,
+    /// Whether no backup can be put onto a volume.
+    pub spoils: bool,
+}
+
+impl Differs {
+    /// Writes to the status of an object that is there as well; none where there is no such one.
+    fn tell(&mut self, kind: Kind, name: &str, patch: &Value) -> Option<Value> {
+        let ours = |(of, object): &&mut (Kind, Value)| *of == kind && text(object, "/metadata/name") == name;
+        let (_, object) = self.beside.iter_mut().find(ours)?;
+        merge(&mut object["status"], &patch["status"]);
+        self.told.push(patch["status"].clone());
+        Some(object.clone())
+    }
 }
 
 #[derive(Clone)]
 struct Tap(Wire, Arc<Mutex<Differs>>);
 
 impl Tap {
+    fn let_through(&self, kind: Kind) -> Result<(), ApiError> {
+        let refused = self.1.lock().refused == Some(kind);
+        if refused { Err(ApiError::Refused("a webhook denied it".to_owned())) } else { Ok(()) }
+    }
+
     fn beside(&self, kind: Kind) -> Vec<Value> {
         self.1.lock().beside.iter().filter(|(one, _)| *one == kind).map(|(_, object)| object.clone()).collect()
     }
@@ -67,17 +87,18 @@ impl Api for Tap {
     }
 
     async fn create(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
+        self.let_through(kind)?;
         self.0.create(kind, object).await
     }
 
     async fn apply(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
+        self.let_through(kind)?;
         self.0.apply(kind, object).await
     }
 
     async fn merge(&self, kind: Kind, name: &Name, status: bool, patch: &Value) -> Result<Value, ApiError> {
-        if self.beside(kind).iter().any(|object| text(object, "/metadata/name") == name.name) {
-            self.1.lock().told.push(patch["status"].clone());
-            return Ok(patch.clone());
+        if let Some(object) = self.1.lock().tell(kind, &name.name, patch) {
+            return Ok(object);
         }
         self.0.merge(kind, name, status, patch).await
     }
@@ -126,7 +147,12 @@ impl Place {
         let differs = Arc::new(Mutex::new(Differs::default()));
         let wire = Wire { site: site.clone(), who: 0, careful: true, hasty: false, heard: None, greedy: false };
         let tap = Tap(wire.clone(), differs.clone());
-        let sources = Sources { keys: Mutex::new(Box::new(Keys::new(1))), nonce: Mutex::new(Box::new(|| 1)) };
+        let mut drawn = 0;
+        let nonce = move || {
+            drawn += 1;
+            drawn
+        };
+        let sources = Sources { keys: Mutex::new(Box::new(Keys::new(1))), nonce: Mutex::new(Box::new(nonce)) };
         let controller = Controller {
             api: tap.clone(),
             members: tap,
@@ -152,6 +178,11 @@ impl Place {
         }
         let mut site = self.site.lock();
         site.pass_time(1_000_000);
+        if self.differs.lock().spoils {
+            site.world.suffer(Fault::FillFailed);
+            site.changed();
+        }
+        site.job_by_itself();
         while let Some(event) = site.world.events().first().copied() {
             site.world.happen(event);
             site.changed();
@@ -166,7 +197,9 @@ impl Place {
             }
             self.pass(cluster);
         }
-        panic!("it never was so that {what}: {:?} {:?}", self.site.lock().broken, self.failed);
+        let site = self.site.lock();
+        let (broken, failed, under_way) = (&site.broken, &self.failed, &site.world.operation);
+        panic!("it never was so that {what}: {broken:?} {failed:?} {under_way:?}");
     }
 }
 
