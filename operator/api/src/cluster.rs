@@ -18,7 +18,9 @@ use crate::tls::Tls;
 /// A keepstone cluster and its standing policies. `version` is all that must be said.
 ///
 /// `size`, `version`, `imageRegistry`, `storageSpec`, `tls`, `etcdOptions` and `podTemplate` mean what they mean to
-/// etcd-io/etcd-operator.
+/// etcd-io/etcd-operator, but for four things: without `storageSpec` members have a volume of 10 Gi each; members share no volume
+/// (no `pvcName`, no ReadWriteMany); certificates of `auto` are valid for 90 days; and `caBundleSecret` is trusted beside what
+/// the issuer gives.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "keepstone.io",

@@ -182,7 +182,8 @@ pub struct RestoreInPlace {
     /// Whether what is there is saved first. Without, it is lost.
     #[serde(default = "yes")]
     pub snapshot_current_first: bool,
-    /// The cluster's name, a slash, and its ID: so that a copied manifest harms no other cluster.
+    /// The cluster's name, a slash, and its ID: so that a copied manifest harms no other cluster. After a restore that has
+    /// failed, the ID is that of the cluster which was given up for it.
     #[schemars(length(min = 3, max = 128))]
     pub confirm: String,
 }

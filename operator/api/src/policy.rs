@@ -106,7 +106,8 @@ pub enum QuorumLossMode {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Maintenance {
-    /// Forgets old revisions. Absent: nobody does, unless a client (as Kubernetes does) or `--auto-compaction-*`.
+    /// Forgets old revisions. Absent: nobody does, unless a client (as Kubernetes does) or `--auto-compaction-*`; but a member
+    /// whose quota is used up has all of them forgotten.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compact: Option<CompactSchedule>,
     /// Gives free space back, one member at a time, the leader last. Absent: only to end an alarm for space.

@@ -87,6 +87,10 @@ pub struct BootstrapRecord {
     /// The backup to begin with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Of a restore in place, the ID of the cluster that was given up, in hex: what another order has to confirm, once this
+    /// backup was none.
+    #[serde(default, rename = "lostClusterID", skip_serializing_if = "Option::is_none")]
+    pub lost_cluster_id: Option<String>,
 }
 
 /// Leave for one data directory to found a cluster, once.

@@ -32,7 +32,7 @@ pub struct EtcdClusterStatus {
     /// In hex.
     #[serde(rename = "leaderID", skip_serializing_if = "Option::is_none")]
     pub leader_id: Option<String>,
-    /// The lowest version that a voter runs.
+    /// The lowest version that a voter runs, as the tag of its image has it; `members[].version` is what it says itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -44,7 +44,7 @@ fn begin(v: &View) -> Next {
         return Next::wait(Reason::VolumeForeign, why);
     }
     crate::certs::before_founding(v).or(|| {
-        let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: v.d.source.clone() };
+        let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: v.d.source.clone(), lost: None };
         let span = span(v, &first);
         v.record(Intent::Bootstrap(first), span)
     })
@@ -65,10 +65,12 @@ fn lost_latch(v: &View) -> Option<ClusterId> {
 }
 
 fn found(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
-    clear_spoiled(v, b).or(|| fence_seed(v, b)).or(|| make_seed(v)).or(|| match &b.permit {
-        Some(permit) => await_founding(v, operation, b, permit),
-        None => name_seed(v, operation, b),
-    })
+    crate::restore::instead(v, operation, b).or(|| clear_spoiled(v, b)).or(|| fence_seed(v, b)).or(|| make_seed(v)).or(
+        || match &b.permit {
+            Some(permit) => await_founding(v, operation, b, permit),
+            None => name_seed(v, operation, b),
+        },
+    )
 }
 
 /// The permit goes before the claim, so that what is thrown away can no longer found.
@@ -168,7 +170,7 @@ fn await_founding(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permi
         return try_again(v, operation, b, permit, v.overdue(operation));
     }
     fill(v, operation, b, permit).or(|| match held {
-        None => Next::Act(Act::GrantPermit(permit.clone())),
+        None => crate::upkeep::shut(v).or(|| Next::Act(Act::GrantPermit(permit.clone()))),
         Some(other) if other != permit => Next::Act(Act::RevokePermit { nonce: other.nonce }),
         Some(_) => Next::wait(Reason::Bootstrapping, "the first member is founding the cluster"),
     })
@@ -193,17 +195,22 @@ fn fill(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permit) -> Next
 fn try_again(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permit, failed: bool) -> Next {
     let edited = v.o.cluster.generation != operation.generation;
     if b.attempt >= ATTEMPTS && failed && !edited {
-        return Next::wait(
-            Reason::BootstrapFailed,
-            "the first member did not found a cluster; change the spec to retry",
-        );
+        return give_up(v, operation, b);
     }
     // A pod that was moved before it founded is nobody's failure.
     let attempt = if edited { 1 } else { b.attempt + u32::from(failed) };
     let spoiled = v.claims.get(&Ordinal::SEED).map_or(permit.claim.clone(), |c| c.uid.clone());
-    let next = Bootstrap { attempt, permit: None, spoiled: Some(spoiled), source: b.source.clone() };
+    let next = Bootstrap { attempt, permit: None, spoiled: Some(spoiled), ..b.clone() };
     let span = span(v, &next);
     v.turn(operation, Intent::Bootstrap(next), span)
+}
+
+/// Whoever ordered it is told, and may order another backup in its place; a change of the spec tries the same again.
+fn give_up(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
+    let what = if b.lost.is_some() { "order another backup, or change the spec" } else { "change the spec" };
+    let why = format!("the first member did not found a cluster; {what} to retry");
+    verbs::tell(v, operation, Outcome::Failed("no cluster could be founded from this backup"))
+        .or(|| Next::wait(Reason::BootstrapFailed, why))
 }
 
 fn waiting(v: &View, operation: &Operation) -> Reason {

@@ -100,7 +100,7 @@ fn unknown_or_false(reason: Reason) -> Truth {
 
 fn available(v: &View, wait: Option<&Wait>) -> Verdict {
     let no = |reason| (Truth::False, reason, String::new());
-    if wait.is_some_and(|w| w.reason == Reason::SplitBrain) {
+    if !v.d.paused && repair::is_split(v) {
         return no(Reason::SplitBrain);
     }
     let intent = v.operation().map(|o| &o.intent);
@@ -119,10 +119,10 @@ fn available(v: &View, wait: Option<&Wait>) -> Verdict {
         return no(Reason::RecoveringQuorum);
     }
     let well = v.well_voters(None).len();
+    if v.table.is_some() && v.corrupted().next().is_some() {
+        return no(Reason::AlarmCorrupt);
+    }
     if v.table.is_some() && well >= quorum(v.voters()) {
-        if v.corrupted().next().is_some() {
-            return no(Reason::AlarmCorrupt);
-        }
         if maintenance::no_space(v) {
             return no(Reason::AlarmNoSpace);
         }
@@ -209,6 +209,9 @@ fn degraded(v: &View, wait: Option<&Wait>) -> Verdict {
         return (Truth::True, wait.reason, wait.message.clone());
     }
     let yes = |reason, message: &str| (Truth::True, reason, message.to_owned());
+    if !v.d.paused && repair::is_split(v) {
+        return yes(Reason::SplitBrain, "members of another cluster answer");
+    }
     let fine = |reason| (Truth::False, reason, String::new());
     if v.o.cluster.cluster_id.is_none() {
         return fine(Reason::Bootstrapping);

@@ -82,7 +82,7 @@ fn decide(v: &View) -> Next {
     if v.d.paused {
         return Next::wait(Reason::Paused, "the spec says that nothing is to be done");
     }
-    repair::split(v)
+    repair::split(v, || latched_certificates(v))
         .or(|| upkeep::step(v))
         .or(|| latched_certificates(v))
         .or(|| bootstrap::step(v))

@@ -58,6 +58,8 @@ pub struct Bootstrap {
     pub spoiled: Option<Uid>,
     /// The backup to begin with.
     pub source: Option<Arc<str>>,
+    /// The cluster that was given up for it, where it is a restore in place.
+    pub lost: Option<ClusterId>,
 }
 
 /// A member comes to a place, after whoever was there is gone from the table and from the disk.

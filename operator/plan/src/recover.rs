@@ -47,7 +47,7 @@ pub(crate) fn begin(v: &View, survivor: Ordinal, request: Option<Uid>) -> Next {
 
 pub(crate) fn resume(v: &View, operation: &Operation, r: &Recover) -> Next {
     if v.o.cluster.cluster_id == Some(r.lost) {
-        return upkeep::service(v, false)
+        return upkeep::shut(v)
             .or(|| save(v, operation, r))
             .or(|| stop_others(v, operation, r))
             .or(|| start_survivor(v, r))
@@ -102,7 +102,7 @@ fn stop_others(v: &View, operation: &Operation, r: &Recover) -> Next {
     // Of a StatefulSet that is larger than what there was, the new pods too.
     let places = workload::places(v).max(v.replicas());
     let others: BTreeSet<_> = (0..places).map(Ordinal).filter(|n| *n != r.survivor).collect();
-    if !others.is_subset(fenced) {
+    if !others.is_subset(fenced) || fenced.contains(&r.survivor) {
         return Next::Act(Act::SetFence(others));
     }
     if !r.fenced {

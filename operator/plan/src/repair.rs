@@ -136,6 +136,11 @@ pub(crate) fn quorum(v: &View) -> Next {
 
 /// Members and places that no operation speaks for, as a crash or somebody's hand may leave them.
 pub(crate) fn orphans(v: &View) -> Next {
+    // Whose place nobody knows: it may be any of those that look vacant.
+    if v.members().iter().any(|m| m.ordinal.is_none()) {
+        let why = "a member is in the table whose address is no pod's; give it that back, or remove it";
+        return Next::wait(Reason::MemberUnhealthy, why);
+    }
     let sized = crate::workload::size(v);
     if sized != Next::Pass {
         return sized;
@@ -143,10 +148,8 @@ pub(crate) fn orphans(v: &View) -> Next {
     if let Some(n) = v.pods.iter().find(|(n, p)| n.0 >= v.span() && p.stranded()).map(|(n, _)| *n) {
         return v.end(n, true);
     }
-    if let Some(learner) = v.members().iter().find(|m| m.learner) {
-        let Some(n) = learner.ordinal else {
-            return Next::wait(Reason::MemberUnhealthy, "a learner is in the table whose address is no pod's");
-        };
+    let learner = v.members().iter().filter(|m| m.learner).find_map(|m| Some((m, m.ordinal?)));
+    if let Some((learner, n)) = learner {
         let claim = v.claims.get(&n).map(|c| c.uid.clone());
         if n.next().0 == v.span() && n.0 >= v.d.size {
             let leave = Leave { ordinal: n, member: Some(learner.id), claim };
@@ -163,29 +166,35 @@ pub(crate) fn orphans(v: &View) -> Next {
             v.record(Intent::ReplaceMember(crate::join::replacement(v, n)), v.d.deadlines.learner)
         }
         Some(_) => Next::wait(Reason::MemberUnhealthy, "a place has no member, and too few are well to add one"),
-        None if v.members().iter().any(|m| m.ordinal.is_none()) => {
-            Next::wait(Reason::MemberUnhealthy, "a member is in the table whose address is no pod's")
-        }
         None => Next::Pass,
     }
 }
 
-/// Two clusters where one should be: nobody can know here which of them to keep.
-pub(crate) fn split(v: &View) -> Next {
-    let settling = matches!(
-        v.operation().map(|o| &o.intent),
-        Some(Intent::RecoverQuorum(_) | Intent::Restore(_) | Intent::Bootstrap(_))
-    );
+/// Two clusters where one should be: nobody can know here which of them to keep. Nothing is changed but what somebody orders
+/// who has looked, and certificates, which nobody may outlive.
+pub(crate) fn split(v: &View, certificates: impl FnOnce() -> Next) -> Next {
+    if !is_split(v) {
+        return Next::Pass;
+    }
+    match certificates() {
+        Next::Act(act) => Next::Act(act),
+        _ => verbs::drastic(v).or(|| verbs::replace_foreign(v)).or(|| {
+            Next::wait(Reason::SplitBrain, "members of another cluster answer; nothing is changed until they are gone")
+        }),
+    }
+}
+
+/// Whether members of another cluster answer, and nothing is under way that ends that.
+pub(crate) fn is_split(v: &View) -> bool {
+    let settling = v.operation().is_some_and(|o| match o.intent {
+        Intent::RecoverQuorum(_) | Intent::Restore(_) | Intent::Bootstrap(_) => true,
+        Intent::ReplaceMember(_) => o.request.is_some(),
+        _ => false,
+    });
     let mut ids = v.o.answers.values().map(|s| s.cluster_id);
     let split = match v.o.cluster.cluster_id {
         Some(ours) => ids.any(|id| id != ours),
         None => ids.next().is_some_and(|first| ids.any(|id| id != first)),
     };
-    if split && !settling {
-        return Next::wait(
-            Reason::SplitBrain,
-            "members of another cluster answer; nothing is changed until they are gone",
-        );
-    }
-    Next::Pass
+    split && !settling
 }

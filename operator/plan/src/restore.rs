@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::act::{Act, Outcome};
 use crate::condition::Reason;
-use crate::ids::{ClusterId, Uid};
+use crate::ids::{ClusterId, Ordinal, Uid};
 use crate::next::Next;
 use crate::observed::Phase;
-use crate::operation::{Bootstrap, Intent, Operation, Restore};
-use crate::view::View;
+use crate::operation::{Bootstrap, Intent, Operation, Restore, Verb};
+use crate::view::{View, quorum};
 use crate::{upkeep, verbs};
 
 pub(crate) fn begin(v: &View, source: &Arc<str>, save: bool, lost: ClusterId, request: Option<Uid>) -> Next {
@@ -21,7 +21,7 @@ pub(crate) fn begin(v: &View, source: &Arc<str>, save: bool, lost: ClusterId, re
 
 pub(crate) fn resume(v: &View, operation: &Operation, r: &Restore) -> Next {
     sourced(v, operation, r)
-        .or(|| upkeep::service(v, false))
+        .or(|| upkeep::shut(v))
         .or(|| stop(v))
         .or(|| save(v, operation, r))
         .or(|| clear(v, r))
@@ -31,8 +31,33 @@ pub(crate) fn resume(v: &View, operation: &Operation, r: &Restore) -> Next {
 /// The old cluster is gone from status and from the disks: the founding is one like any other.
 pub(crate) fn refound(v: &View, operation: &Operation, r: &Restore) -> Next {
     clear(v, r).or(|| {
-        let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: Some(r.source.clone()) };
+        let source = Some(r.source.clone());
+        let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source, lost: Some(r.lost) };
         v.turn(operation, Intent::Bootstrap(first), v.d.deadlines.restore)
+    })
+}
+
+/// As long as it is not founded, the founding goes on from another backup for another order. There is no ID any more to be
+/// confirmed but that of the cluster that was given up.
+pub(crate) fn instead(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
+    let nonce = b.permit.as_ref().map(|permit| permit.nonce);
+    let founded = nonce.is_some() && v.o.answers.get(&Ordinal::SEED).is_some_and(|s| s.permit == nonce);
+    let Some(lost) = b.lost.filter(|_| !founded) else { return Next::Pass };
+    let mut orders = verbs::pending(v).filter(|r| operation.request.as_ref() != Some(&r.uid));
+    let Some((request, source, confirm)) = orders.find_map(|r| match &r.verb {
+        Verb::Restore { source, confirm, .. } => Some((r, source, *confirm)),
+        _ => None,
+    }) else {
+        return Next::Pass;
+    };
+    if confirm != lost {
+        return verbs::reject(request, "confirm is not the ID of the cluster that was given up");
+    }
+    verbs::tell(v, operation, Outcome::Failed("another order takes its place")).or(|| {
+        let permitted = b.permit.as_ref().map(|permit| permit.claim.clone());
+        let spoiled = v.claims.get(&Ordinal::SEED).map(|c| c.uid.clone()).or(permitted);
+        let first = Bootstrap { attempt: 1, permit: None, spoiled, source: Some(source.clone()), lost: b.lost };
+        v.record_for(Intent::Bootstrap(first), v.d.deadlines.restore, Some(request.uid.clone()))
     })
 }
 
@@ -60,7 +85,8 @@ fn stop(v: &View) -> Next {
     }
 }
 
-/// One whole copy at least, unless there was nothing to copy, or nobody wants it.
+/// Copies of a majority, so that one has whatever was acknowledged; of all there is, where that is less. Unless nobody wants
+/// them.
 fn save(v: &View, operation: &Operation, r: &Restore) -> Next {
     if !r.save {
         return Next::Pass;
@@ -78,7 +104,12 @@ fn save(v: &View, operation: &Operation, r: &Restore) -> Next {
             _ => {}
         }
     }
-    if saved.is_empty() || saved.values().any(|p| *p == Phase::Succeeded) {
+    // One that was put in the place of a member's has nothing of it.
+    let had = |n: &Ordinal, uid: &Uid| v.o.cluster.volumes.get(n).is_none_or(|last| last == uid);
+    let members = || r.claims.iter().filter(|(n, uid)| had(n, uid));
+    let left = members().filter(|(n, uid)| there(n, uid)).count();
+    let whole = members().filter(|(n, _)| saved.get(n) == Some(&Phase::Succeeded)).count();
+    if whole >= quorum(members().count()).min(left) {
         return Next::Pass;
     }
     verbs::finish(v, operation, Outcome::Failed("the data there is could not be saved; nothing of it is deleted"))

@@ -74,6 +74,15 @@ pub(crate) fn service(v: &View, open: bool) -> Next {
     }
 }
 
+/// Has no client let in before anything goes on: what is acknowledged from here on would be lost.
+pub(crate) fn shut(v: &View) -> Next {
+    match v.o.objects.known() {
+        None => Next::wait(Reason::MembersUnreachable, "whether clients are let in can't be read"),
+        Some(o) if o.open => Next::Act(Act::OpenClientService { open: false }),
+        Some(_) => Next::Pass,
+    }
+}
+
 /// Has nobody fenced any more.
 pub(crate) fn unfence(v: &View) -> Next {
     match v.o.fenced.known() {

@@ -12,20 +12,24 @@ use crate::view::View;
 
 /// Ends an operation: first whoever asked for it is told, then the record is closed.
 pub(crate) fn finish(v: &View, operation: &Operation, outcome: Outcome) -> Next {
-    if let Some(uid) = &operation.request {
-        let Some(requests) = v.o.requests.known() else {
-            return Next::wait(Reason::MembersUnreachable, "the operations asked for can't be read");
-        };
-        // Restarting many takes as many records; its end is for `restart` to see.
-        let open = |r: &&Request| !r.phase.finished() && !matches!(r.verb, Verb::RestartMembers { .. });
-        if requests.iter().filter(open).any(|r| r.uid == *uid) {
-            return Next::Act(Act::FinishRequest { uid: uid.clone(), outcome });
-        }
-    }
-    Next::Act(Act::CloseIntent { seq: operation.seq })
+    tell(v, operation, outcome).or(|| Next::Act(Act::CloseIntent { seq: operation.seq }))
 }
 
-fn reject(request: &Request, why: &'static str) -> Next {
+/// Tells whoever asked for an operation how it ended.
+pub(crate) fn tell(v: &View, operation: &Operation, outcome: Outcome) -> Next {
+    let Some(uid) = &operation.request else { return Next::Pass };
+    let Some(requests) = v.o.requests.known() else {
+        return Next::wait(Reason::MembersUnreachable, "the operations asked for can't be read");
+    };
+    // Restarting many takes as many records; its end is for `restart` to see.
+    let open = |r: &&Request| !r.phase.finished() && !matches!(r.verb, Verb::RestartMembers { .. });
+    if requests.iter().filter(open).any(|r| r.uid == *uid) {
+        return Next::Act(Act::FinishRequest { uid: uid.clone(), outcome });
+    }
+    Next::Pass
+}
+
+pub(crate) fn reject(request: &Request, why: &'static str) -> Next {
     Next::Act(Act::FinishRequest { uid: request.uid.clone(), outcome: Outcome::Rejected(why) })
 }
 
@@ -33,16 +37,23 @@ fn open<'a>(v: &View<'a>) -> impl Iterator<Item = &'a Request> + use<'a> {
     v.o.requests.known().into_iter().flatten().filter(|r| !r.phase.finished())
 }
 
+/// Those that nobody has begun.
+pub(crate) fn pending<'a>(v: &View<'a>) -> impl Iterator<Item = &'a Request> + use<'a> {
+    open(v).filter(|r| r.phase == Phase::Pending)
+}
+
 /// A human's word that data is given up, or exchanged, comes before whatever is stuck.
 pub(crate) fn drastic(v: &View) -> Next {
-    let (Some(id), busy) = (v.o.cluster.cluster_id, v.operation().map(|o| &o.intent)) else { return Next::Pass };
+    let Some(id) = v.o.cluster.cluster_id else { return Next::Pass };
+    let stuck = v.operation().filter(|o| matches!(o.intent, Intent::RecoverQuorum(_)) && v.overdue(o));
+    let busy = v.operation().map(|o| &o.intent).filter(|_| stuck.is_none());
     if matches!(
         busy,
         Some(Intent::Bootstrap(_) | Intent::RecoverQuorum(_) | Intent::Restore(_) | Intent::Hibernate { .. })
     ) {
         return Next::Pass;
     }
-    for request in open(v).filter(|r| r.phase == Phase::Pending) {
+    for request in pending(v).filter(|r| v.operation().is_none_or(|o| o.request.as_ref() != Some(&r.uid))) {
         let next = match &request.verb {
             Verb::RecoverQuorum { survivor, confirm } => recover(v, request, id, *survivor, *confirm),
             Verb::Restore { confirm, .. } if *confirm != id => reject(request, "confirm is not this cluster's ID"),
@@ -52,10 +63,17 @@ pub(crate) fn drastic(v: &View) -> Next {
             _ => Next::Pass,
         };
         if next != Next::Pass {
-            return next;
+            let begins = matches!(next, Next::Act(Act::RecordIntent(_)));
+            return stuck.filter(|_| begins).map_or(Next::Pass, |o| give_way(v, o)).or(|| next);
         }
     }
     Next::Pass
+}
+
+/// A recovery whose survivor does not come up holds up no other order for ever. Its permit goes first: it may still start.
+fn give_way(v: &View, operation: &Operation) -> Next {
+    let told = tell(v, operation, Outcome::Failed("its survivor did not come up; another order takes its place"));
+    told.or(|| crate::upkeep::revoke(v).unwrap_or(Next::Pass))
 }
 
 fn recover(v: &View, request: &Request, id: ClusterId, survivor: Ordinal, confirm: ClusterId) -> Next {
@@ -124,6 +142,16 @@ fn move_leader(v: &View, request: &Request, to: Option<Ordinal>) -> Next {
         }
         _ => reject(request, "there is no such voter that is well"),
     }
+}
+
+/// Orders to replace members that are another cluster's, where nothing else may go on.
+pub(crate) fn replace_foreign(v: &View) -> Next {
+    let foreign = |n: &Ordinal| v.o.answers.get(n).is_some_and(|s| Some(s.cluster_id) != v.o.cluster.cluster_id);
+    let mut orders = pending(v).filter_map(|r| match &r.verb {
+        Verb::ReplaceMember { ordinal } if v.operation().is_none() && foreign(ordinal) => Some((r, *ordinal)),
+        _ => None,
+    });
+    orders.next().map_or(Next::Pass, |(request, ordinal)| replace(v, request, ordinal))
 }
 
 fn replace(v: &View, request: &Request, ordinal: Ordinal) -> Next {

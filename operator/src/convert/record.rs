@@ -89,6 +89,7 @@ fn part(record: &mut OperationRecord, intent: &Intent) {
                 permit: it.permit.as_ref().map(permit_record),
                 spoiled_claim_uid: it.spoiled.as_ref().map(text),
                 source: it.source.as_deref().map(str::to_owned),
+                lost_cluster_id: it.lost.map(|id| hex(id.0)),
             });
         }
         Intent::ScaleUp(it) | Intent::ReplaceMember(it) => {
@@ -194,6 +195,12 @@ fn bootstrap(it: &api::BootstrapRecord) -> Result<Bootstrap, Unclear> {
         permit: it.permit.as_ref().map(permit).transpose()?,
         spoiled: it.spoiled_claim_uid.as_deref().map(Uid::from),
         source: it.source.as_deref().map(Arc::from),
+        lost: it
+            .lost_cluster_id
+            .as_deref()
+            .map(|id| number("status.operation.bootstrap.lostClusterID", id))
+            .transpose()?
+            .map(ClusterId),
     })
 }
 

@@ -63,6 +63,7 @@ impl World {
                 if matches!(permit.kind, PermitKind::FoundFrom(_)) && !there {
                     return broken("a permit to found from a backup that is not in place");
                 }
+                self.survivor_saved(permit)?;
                 if self.permit.is_none() {
                     self.permit = Some(permit.clone());
                 }
@@ -331,6 +332,15 @@ impl World {
         }
         self.fills.entry(permit.nonce).or_insert(Fill { disk, phase: Phase::Running });
         when(true)
+    }
+
+    /// Nobody goes on from a survivor whose data was not saved first.
+    fn survivor_saved(&self, permit: &Permit) -> Result<(), Broken> {
+        let disk = self.kube.disk(permit.ordinal.0).filter(|disk| claim_uid(*disk) == permit.claim);
+        if permit.kind == PermitKind::ForceNew && disk.is_some_and(|disk| !self.saved.contains_key(&disk)) {
+            return Err(Broken(format!("{} goes on alone before its data was saved", permit.ordinal)));
+        }
+        Ok(())
     }
 
     /// What is given up is saved before it is deleted, as far as it could be.

@@ -7,7 +7,7 @@ use keepstone_operator_plan::operation::{Bootstrap, Intent};
 use crate::fixture::*;
 
 fn attempt(attempt: u32, permit: Option<Permit>) -> Intent {
-    Intent::Bootstrap(Bootstrap { attempt, permit, spoiled: None, source: None })
+    Intent::Bootstrap(Bootstrap { attempt, permit, spoiled: None, source: None, lost: None })
 }
 
 /// The seed's pod and claim are there, and it waits for its permit.
@@ -104,7 +104,7 @@ fn a_failed_founding_is_thrown_away_permit_first() {
     let mut case = seed();
     case.under_way(attempt(1, Some(permit()))).deadline = Time(NOW.0 - 1);
     case.o.permit = Seen::Known(Some(permit()));
-    let again = Bootstrap { attempt: 2, permit: None, spoiled: Some(uid("claim-0")), source: None };
+    let again = Bootstrap { attempt: 2, permit: None, spoiled: Some(uid("claim-0")), source: None, lost: None };
     assert_eq!(case.intent(), Intent::Bootstrap(again.clone()));
     case.under_way(Intent::Bootstrap(again));
     assert_eq!(case.act(), Some(Act::RevokePermit { nonce: Nonce(42) }));

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use keepstone_operator_plan::act::{Act, Alarm, Permit, PermitKind, Purpose};
+use keepstone_operator_plan::act::{Act, Alarm, Outcome, Permit, PermitKind, Purpose};
 use keepstone_operator_plan::backup_source;
 use keepstone_operator_plan::condition::{ConditionType, Reason, Truth};
 use keepstone_operator_plan::desired::{BackupPolicy, Schedule};
 use keepstone_operator_plan::ids::*;
 use keepstone_operator_plan::observed::*;
-use keepstone_operator_plan::operation::{Bootstrap, Intent, Restore};
+use keepstone_operator_plan::operation::{Bootstrap, Intent, Restore, Verb};
 
 use crate::fixture::*;
 
@@ -17,7 +17,7 @@ fn from() -> Permit {
 }
 
 fn attempt(attempt: u32, permit: Option<Permit>) -> Intent {
-    Intent::Bootstrap(Bootstrap { attempt, permit, spoiled: None, source: Some("b1".into()) })
+    Intent::Bootstrap(Bootstrap { attempt, permit, spoiled: None, source: Some("b1".into()), lost: None })
 }
 
 /// The seed's pod and claim are there, fenced, and named in the record.
@@ -45,7 +45,7 @@ fn the_fence_comes_before_the_pod_whose_volume_is_filled() {
     assert!(matches!(case.act(), Some(Act::ApplyWorkload { replicas: 1, .. })));
     case.d.source = None;
     case.o.fenced = Seen::Known([].into());
-    case.under_way(Intent::Bootstrap(Bootstrap { attempt: 1, permit: None, spoiled: None, source: None }));
+    case.under_way(Intent::Bootstrap(Bootstrap { attempt: 1, permit: None, spoiled: None, source: None, lost: None }));
     assert!(matches!(case.act(), Some(Act::ApplyWorkload { .. })), "who founds an empty cluster is not fenced");
 }
 
@@ -79,6 +79,51 @@ fn a_backup_that_does_not_arrive_is_fetched_anew_onto_another_volume_and_not_for
     case.says(ConditionType::Degraded, Truth::True, Reason::BootstrapFailed);
     case.o.cluster.generation = 2;
     assert!(matches!(case.intent(), Intent::Bootstrap(Bootstrap { attempt: 1, .. })), "a change of the spec does");
+}
+
+/// Such an order stayed Running for ever, and nothing but deleting the EtcdCluster helped.
+#[test]
+fn an_order_for_what_is_no_backup_fails_and_another_takes_its_place() {
+    let mut case = fenced();
+    let founding = |attempt, permit, spoiled, source: &str| {
+        let source = Some(source.into());
+        Intent::Bootstrap(Bootstrap { attempt, permit, spoiled, source, lost: Some(CLUSTER) })
+    };
+    let restore = |source: &str, confirm| Verb::Restore { source: source.into(), save: true, confirm };
+    case.request(restore("b1", CLUSTER));
+    known(&mut case.o.requests)[0].phase = Phase::Running;
+    case.under_way(founding(3, Some(from()), None, "b1")).request = Some(uid("request"));
+    case.o.filled = Seen::Known(Some(Phase::Failed));
+    let failed = case.act();
+    assert!(matches!(&failed, Some(Act::FinishRequest { outcome: Outcome::Failed(_), .. })), "{failed:?}");
+    known(&mut case.o.requests)[0].phase = Phase::Failed;
+    assert_eq!(case.act(), None);
+    case.says(ConditionType::Available, Truth::False, Reason::BootstrapFailed);
+    case.request(restore("b2", ClusterId(99)));
+    known(&mut case.o.requests)[1].uid = uid("other");
+    let rejected = case.act();
+    assert!(matches!(&rejected, Some(Act::FinishRequest { outcome: Outcome::Rejected(_), .. })), "{rejected:?}");
+    known(&mut case.o.requests)[1].verb = restore("b2", CLUSTER);
+    let Some(Act::RecordIntent(next)) = case.act() else { panic!("it is not begun") };
+    assert_eq!(next.intent, founding(1, None, Some(uid("claim-0")), "b2"));
+    assert_eq!(next.request, Some(uid("other")));
+}
+
+/// It waited for three attempts, which may be most of a day where the first backup has gone.
+#[test]
+fn a_restore_gives_way_to_another_order_until_it_has_founded() {
+    let mut case = fenced();
+    let Intent::Bootstrap(founding) = attempt(1, Some(from())) else { unreachable!() };
+    case.under_way(Intent::Bootstrap(Bootstrap { lost: Some(CLUSTER), ..founding })).request = Some(uid("first"));
+    case.request(Verb::Restore { source: "b1".into(), save: true, confirm: CLUSTER });
+    let first = &mut known(&mut case.o.requests)[0];
+    (first.uid, first.phase) = (uid("first"), Phase::Running);
+    case.request(Verb::Restore { source: "b2".into(), save: true, confirm: CLUSTER });
+    assert!(matches!(case.act(), Some(Act::FinishRequest { uid: one, .. }) if one == uid("first")));
+    known(&mut case.o.requests)[0].phase = Phase::Failed;
+    assert!(matches!(case.intent(), Intent::Bootstrap(b) if b.source.as_deref() == Some("b2")));
+    case.o.answers.insert(Ordinal(0), Status { permit: Some(Nonce(42)), ..status(0) });
+    assert!(!matches!(case.act(), Some(Act::RecordIntent(_))), "it is founded: {:?}", case.act());
 }
 
 /// A large backup takes as long as it takes; what is said of a first member that doesn't come is another deadline.

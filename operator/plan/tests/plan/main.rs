@@ -6,6 +6,7 @@ mod conditions;
 mod fixture;
 mod from_backup;
 mod maintenance;
+mod orders;
 mod others;
 mod repair;
 mod roll;

@@ -280,7 +280,7 @@ fn a_restore_saves_what_there_is_before_it_deletes_it() {
     known(&mut case.o.claims).clear();
     assert_eq!(case.act(), Some(Act::Latch { from: Some(CLUSTER), to: None }));
     case.o.cluster.cluster_id = None;
-    let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: Some("b1".into()) };
+    let first = Bootstrap { attempt: 1, permit: None, spoiled: None, source: Some("b1".into()), lost: Some(CLUSTER) };
     assert_eq!(case.intent(), Intent::Bootstrap(first));
 }
 

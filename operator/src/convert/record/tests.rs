@@ -38,11 +38,17 @@ fn intents() -> Vec<Intent> {
     let mut all: Vec<Intent> = permits
         .into_iter()
         .map(|permit| {
-            Intent::Bootstrap(Bootstrap { attempt: 2, permit, spoiled: Some(uid("c")), source: Some("b".into()) })
+            Intent::Bootstrap(Bootstrap {
+                attempt: 2,
+                permit,
+                spoiled: Some(uid("c")),
+                source: Some("b".into()),
+                lost: Some(ClusterId(7)),
+            })
         })
         .collect();
     all.extend([
-        Intent::Bootstrap(Bootstrap { attempt: 1, permit: None, spoiled: None, source: None }),
+        Intent::Bootstrap(Bootstrap { attempt: 1, permit: None, spoiled: None, source: None, lost: None }),
         Intent::ScaleUp(bare),
         Intent::ReplaceMember(join),
         Intent::ScaleDown(Leave { ordinal: Ordinal(4), member: Some(MemberId(7)), claim: Some(uid("c")) }),
