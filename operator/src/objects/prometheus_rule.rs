@@ -78,11 +78,13 @@ pub fn build(b: &Blueprint) -> Option<Value> {
 fn rule(b: &Blueprint, alert: &Alert) -> Value {
     let (namespace, cluster) = (&b.names.namespace, &b.names.cluster);
     let labels = format!("{{namespace=\"{namespace}\",keepstone_io_cluster=\"{cluster}\"}}");
-    let size = b.spec.size.max(1);
+    // Of a cluster that is to sleep nobody is missed.
+    let size = if b.spec.hibernate { 0 } else { b.spec.size.max(1) };
+    let quorum = if b.spec.hibernate { 0 } else { size / 2 + 1 };
     let expr = alert
         .expr
         .replace("{}", &labels)
-        .replace("QUORUM", &(size / 2 + 1).to_string())
+        .replace("QUORUM", &quorum.to_string())
         .replace("SIZE", &size.to_string());
     json!({
         "alert": alert.name,
