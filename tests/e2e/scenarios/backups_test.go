@@ -36,7 +36,25 @@ func TestBackups(t *testing.T) {
 	})
 	client.Stop()
 	takenByHand(w)
+	takenOntoVolume(w)
 	restored(w, "copy", client)
+}
+
+// takenOntoVolume has a backup taken of main that lies on a volume.
+func takenOntoVolume(w *harness.World) {
+	w.T.Helper()
+	w.Apply(`apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: backups}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: keepstone.io/v1alpha1
+kind: EtcdBackup
+metadata: {name: on-a-volume}
+spec: {clusterRef: {name: main}, store: {pvc: {claimName: backups}}}
+`)
+	w.Await(harness.Backups, "on-a-volume", "complete", backedUp)
+	w.Say("one is on a volume")
 }
 
 // takenByHand has the backup by-hand taken of main.
@@ -100,6 +118,7 @@ func TestKilledMidRestore(t *testing.T) {
 }
 
 // TestRestoredInPlace gives up what a cluster has for a backup of it. An order with a backup that is not there touches nothing.
+// One with an object that nobody has fails after what there was has been saved, and the next order takes its place.
 func TestRestoredInPlace(t *testing.T) {
 	w := harness.New(t)
 	w.StartS3()
@@ -111,24 +130,40 @@ func TestRestoredInPlace(t *testing.T) {
 	after.AwaitPuts(100)
 	after.Stop()
 	id := harness.Text(w.AwaitSettled("main", 3), "status", "clusterID")
-	restore := func(order, backup string) {
+	restore := func(order, from string) {
 		w.Apply(`apiVersion: keepstone.io/v1alpha1
 kind: EtcdOperation
 metadata: {name: %s}
-spec: {clusterRef: {name: main}, restore: {from: {backupRef: {name: %s}}, confirm: main/%s}}
-`, order, backup, id)
+spec: {clusterRef: {name: main}, restore: {from: %s, confirm: main/%s}}
+`, order, from, id)
 	}
-	restore("in-vain", "nowhere")
-	w.Await(harness.Operations, "in-vain", "rejected", func(o *harness.Object) error {
-		if phase := harness.Text(o, "status", "phase"); phase != "Rejected" {
-			return fmt.Errorf("it is %s: %s", phase, harness.Text(o, "status", "message"))
+	ended := func(want string) func(*harness.Object) error {
+		return func(o *harness.Object) error {
+			if phase := harness.Text(o, "status", "phase"); phase != want {
+				return fmt.Errorf("it is %s: %s", phase, harness.Text(o, "status", "message"))
+			}
+			return nil
 		}
-		return nil
-	})
+	}
+	restore("in-vain", "{backupRef: {name: nowhere}}")
+	w.Await(harness.Operations, "in-vain", "rejected", ended("Rejected"))
 	if now := harness.Text(w.AwaitSettled("main", 3), "status", "clusterID"); now != id {
 		t.Fatalf("the cluster was %s, and is %s", id, now)
 	}
-	restore("back", "by-hand")
+	restore("of-nothing", "{object: {key: nothing.db, store: "+harness.Store+"}}")
+	// Each attempt is a Job of four, with pauses between them.
+	for attempt := int64(2); attempt <= 3; attempt++ {
+		w.Await(harness.Clusters, "main", "at another attempt", func(o *harness.Object) error {
+			if now := harness.Number(o, "status", "operation", "bootstrap", "attempt"); now != attempt {
+				return fmt.Errorf("it is at attempt %d, not %d", now, attempt)
+			}
+			return nil
+		})
+		w.Say("attempt %d", attempt)
+	}
+	w.Await(harness.Operations, "of-nothing", "failed", ended("Failed"))
+	w.Await(harness.Clusters, "main", "called failed", harness.Has("Available", "False", "BootstrapFailed"))
+	restore("back", "{backupRef: {name: by-hand}}")
 	w.Await(harness.Operations, "back", "done", succeeded)
 	if harness.Text(w.AwaitSettled("main", 3), "status", "clusterID") == id {
 		t.Error("the cluster has its old ID")

@@ -3,9 +3,11 @@ package scenarios
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	core "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"keepstone.io/e2e/harness"
@@ -60,6 +62,16 @@ spec: {clusterRef: {name: main}, recoverQuorum: {survivor: %s, confirm: main/%s}
 		}
 		return nil
 	}))
+	claims, err := w.Kube.CoreV1().PersistentVolumeClaims(w.Namespace).List(w.Ctx, meta.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := survivor[strings.LastIndex(survivor, "-"):]
+	if !slices.ContainsFunc(claims.Items, func(c core.PersistentVolumeClaim) bool {
+		return strings.HasPrefix(c.Name, "saved-main-") && strings.HasSuffix(c.Name, place)
+	}) {
+		t.Errorf("no claim holds what %s had before", survivor)
+	}
 	again := w.StartClient("main")
 	again.MustHave(client)
 	again.AwaitPuts(50)
