@@ -54,6 +54,14 @@ pub fn operator_long(job: &Job) -> Result<()> {
     operator_simulator(job, &["many", "--count", "1000", "--at-least", "1000", "--progress", &progress])
 }
 
+/// Every planted fault is found by one seed of 30 at least.
+///
+/// # Errors
+/// One is not.
+pub fn operator_planted(job: &Job) -> Result<()> {
+    operator_simulator(job, &["planted", "--seeds", "30"])
+}
+
 fn operator_simulator(job: &Job, args: &[&str]) -> Result<()> {
     run::to_end(Command::new(job.place.dev("keepstone-opsim")).args(args), job.deadline)
 }
