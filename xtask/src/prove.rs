@@ -35,7 +35,12 @@ const PARTS: &[Part] = &[
         &[Need::Dev],
         sim::operator_long,
     ),
-    part("operator-planted", "what the operator's simulation finds if it is left out", &[Need::Dev], sim::operator_planted),
+    part(
+        "operator-planted",
+        "what the operator's simulation finds if it is left out",
+        &[Need::Dev],
+        sim::operator_planted,
+    ),
     part("e2e", "the operator's scenarios on a real Kubernetes", &[], e2e::prove),
     part("deny", "licenses, sources and bans of all dependencies", &[], deny),
 ];

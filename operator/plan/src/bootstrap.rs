@@ -169,11 +169,14 @@ fn await_founding(v: &View, operation: &Operation, b: &Bootstrap, permit: &Permi
     if v.overdue(operation) || !same {
         return try_again(v, operation, b, permit, v.overdue(operation));
     }
-    fill(v, operation, b, permit).or(|| match held {
-        None => crate::upkeep::shut(v).or(|| Next::Act(Act::GrantPermit(permit.clone()))),
+    match held {
+        None => fill(v, operation, b, permit)
+            .or(|| crate::upkeep::shut(v))
+            .or(|| Next::Act(Act::GrantPermit(permit.clone()))),
         Some(other) if other != permit => Next::Act(Act::RevokePermit { nonce: other.nonce }),
+        // The backup is in place, whatever became of the Job that put it there.
         Some(_) => Next::wait(Reason::Bootstrapping, "the first member is founding the cluster"),
-    })
+    }
 }
 
 /// The permit is given when the backup is on the volume; it opens the fence for the one it names.

@@ -81,11 +81,8 @@ fn rule(b: &Blueprint, alert: &Alert) -> Value {
     // Of a cluster that is to sleep nobody is missed.
     let size = if b.spec.hibernate { 0 } else { b.spec.size.max(1) };
     let quorum = if b.spec.hibernate { 0 } else { size / 2 + 1 };
-    let expr = alert
-        .expr
-        .replace("{}", &labels)
-        .replace("QUORUM", &quorum.to_string())
-        .replace("SIZE", &size.to_string());
+    let expr =
+        alert.expr.replace("{}", &labels).replace("QUORUM", &quorum.to_string()).replace("SIZE", &size.to_string());
     json!({
         "alert": alert.name,
         "expr": expr,

@@ -273,3 +273,14 @@ fn alerts_ask_for_metrics_that_members_have() {
     }
     assert!(prometheus_rule::metrics().len() >= 6);
 }
+
+/// A planned sleep woke whoever was on call.
+#[test]
+fn nobody_is_missed_in_a_cluster_that_is_to_sleep() {
+    let asked = |hibernate: bool| {
+        let spec = json!({"hibernate": hibernate, "monitoring": {"prometheusRule": {"enabled": true}}});
+        let rule = prometheus_rule::build(&cluster(spec)).expect("it was asked for").to_string();
+        rule.matches(" < 0\"").count()
+    };
+    assert_eq!((asked(false), asked(true)), (0, 2));
+}

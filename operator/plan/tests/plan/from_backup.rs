@@ -67,6 +67,18 @@ fn a_permit_is_given_when_the_backup_is_in_place_and_not_before() {
     assert_eq!(case.act(), Some(Act::GrantPermit(from())));
 }
 
+/// Seed 145: the Job was gone before the member answered, and another was to put the backup into the directory it had opened.
+#[test]
+fn what_a_permit_was_given_for_is_not_put_in_place_again() {
+    let mut case = fenced();
+    case.o.answers.clear();
+    case.o.permit = Seen::Known(Some(from()));
+    for filled in [Seen::Known(None), Seen::Unknown, Seen::Known(Some(Phase::Succeeded))] {
+        case.o.filled = filled;
+        assert_eq!(case.act(), None);
+    }
+}
+
 #[test]
 fn a_backup_that_does_not_arrive_is_fetched_anew_onto_another_volume_and_not_for_ever() {
     let mut case = fenced();
