@@ -23,12 +23,12 @@ pub fn dev(job: &Job) -> Result<()> {
     run::to_end(cargo(job.place).args(["build", "--workspace", "--all-targets"]), job.deadline)
 }
 
-/// The release build, static where the platform can: the member and its load generator.
+/// The release build of the member, static where the platform can.
 ///
 /// # Errors
 /// When something does not compile.
 pub fn release(place: &Place, deadline: Instant) -> Result<()> {
-    run::to_end(release_command(place).args(["-p", "keepstone", "-p", "keepstone-bench"]), deadline)
+    run::to_end(release_command(place).args(["-p", "keepstone"]), deadline)
 }
 
 /// `cargo build` with the flags of the release build; the caller names what.
