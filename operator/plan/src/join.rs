@@ -112,7 +112,7 @@ fn grow_up(v: &View, operation: &Operation, join: &Join) -> Next {
     if refused {
         return again(v, operation, join, member);
     }
-    let mended = crate::roll::mend_learner(v, join.ordinal);
+    let mended = crate::roll::mend_alone(v, join.ordinal);
     if mended != Next::Pass {
         return mended;
     }

@@ -134,7 +134,8 @@ fn start_survivor(v: &View, r: &Recover) -> Next {
         Some(pod) if (without || r.pods.get(&r.survivor) == Some(&pod.uid)) && !pod.terminating => {
             Next::Act(Act::DeletePod { ordinal: r.survivor, uid: pod.uid.clone(), force: false })
         }
-        _ => Next::Pass,
+        // What is asked for now may be what it lacks.
+        _ => crate::roll::mend_alone(v, r.survivor),
     }
 }
 

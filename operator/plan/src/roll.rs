@@ -63,8 +63,9 @@ fn has_place(v: &View, n: Ordinal) -> bool {
     if v.table.is_some() { v.member_at(n).is_some() } else { n.0 < workload::places(v) }
 }
 
-/// The same for the pod of a member that is to join: it has no vote, so that nothing has to be recorded.
-pub(crate) fn mend_learner(v: &View, n: Ordinal) -> Next {
+/// The same for the pod of a member that is to join, or that founds a cluster anew: nobody counts on it, so that nothing has to
+/// be recorded.
+pub(crate) fn mend_alone(v: &View, n: Ordinal) -> Next {
     let template = workload::mending(v);
     match v.pods.get(&n) {
         Some(pod) if pod.template != template && !pod.terminating && v.dead(n, pod) => {

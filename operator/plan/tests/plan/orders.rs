@@ -49,9 +49,8 @@ fn certificates_are_renewed_while_a_foreign_member_answers() {
     case.says(ConditionType::Available, Truth::False, Reason::SplitBrain);
 }
 
-/// Whose survivor did not start could only be deleted, with the volumes of those that would have.
-#[test]
-fn a_recovery_whose_survivor_does_not_come_up_gives_way_to_another_order() {
+/// The survivor of three is to go on alone, with a permit, and has not come up.
+fn recovering() -> Case {
     let mut case = well(3);
     case.no_quorum();
     (0..2).for_each(|n| case.down(n));
@@ -67,9 +66,31 @@ fn a_recovery_whose_survivor_does_not_come_up_gives_way_to_another_order() {
         claims: BTreeMap::from([(Ordinal(1), uid("claim-1"))]),
     };
     case.o.fenced = Seen::Known([Ordinal(1), Ordinal(2)].into());
-    let held = Permit { kind: PermitKind::ForceNew, pod: None, ..permit() };
-    case.o.permit = Seen::Known(Some(held));
-    case.under_way(Intent::RecoverQuorum(recover.clone())).request = Some(uid("first"));
+    case.o.permit = Seen::Known(Some(Permit { kind: PermitKind::ForceNew, pod: None, ..permit() }));
+    case.under_way(Intent::RecoverQuorum(recover)).request = Some(uid("first"));
+    case
+}
+
+/// Seed 731: what kept the survivor from starting was corrected, and reached nobody.
+#[test]
+fn a_survivor_that_does_not_start_is_made_of_what_is_asked_for_now() {
+    let mut case = recovering();
+    (1..3).for_each(|n| {
+        known(&mut case.o.pods).remove(&Ordinal(n));
+    });
+    assert_eq!(case.act(), None);
+    case.d.template.config = "b".into();
+    assert!(matches!(case.act(), Some(Act::ApplyWorkload { replicas: 3, .. })), "{:?}", case.act());
+    case.workload().template.config = "b".into();
+    assert_eq!(case.act(), Some(Act::DeletePod { ordinal: Ordinal(0), uid: uid("pod-0"), force: false }));
+    case.pod(0).started = true;
+    assert_eq!(case.act(), None, "it runs");
+}
+
+/// Whose survivor did not start could only be deleted, with the volumes of those that would have.
+#[test]
+fn a_recovery_whose_survivor_does_not_come_up_gives_way_to_another_order() {
+    let case = recovering();
     for verb in [
         Verb::RecoverQuorum { survivor: Ordinal(1), confirm: CLUSTER },
         Verb::Restore { source: "b1".into(), save: true, confirm: CLUSTER },
