@@ -65,12 +65,11 @@ fn lost_latch(v: &View) -> Option<ClusterId> {
 }
 
 fn found(v: &View, operation: &Operation, b: &Bootstrap) -> Next {
-    crate::restore::instead(v, operation, b).or(|| clear_spoiled(v, b)).or(|| fence_seed(v, b)).or(|| make_seed(v)).or(
-        || match &b.permit {
-            Some(permit) => await_founding(v, operation, b, permit),
-            None => name_seed(v, operation, b),
-        },
-    )
+    let before = crate::restore::instead(v, operation, b).or(|| clear_spoiled(v, b)).or(|| fence_seed(v, b));
+    before.or(|| make_seed(v)).or(|| match &b.permit {
+        Some(permit) => await_founding(v, operation, b, permit),
+        None => name_seed(v, operation, b),
+    })
 }
 
 /// The permit goes before the claim, so that what is thrown away can no longer found.

@@ -19,7 +19,8 @@ use super::write::difference;
 use crate::convert::text::{hex, stamp};
 use crate::convert::{conditions, record};
 
-/// What status is to be after a pass, where so much was tried in vain before it. Acts on status itself are carried out here: they are written together with the rest.
+/// What status is to be after a pass, where so much was tried in vain before it. Acts on status itself are carried out here:
+/// they are written together with the rest.
 #[must_use]
 pub fn next(look: &Look, plan: &Plan, in_vain: &[String], now: Time) -> EtcdClusterStatus {
     let (o, names) = (&look.observed, &look.blueprint.names);

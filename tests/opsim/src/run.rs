@@ -37,7 +37,7 @@ pub enum Planted {
     /// It deletes what was to be kept.
     Greedy,
     /// Nobody whom it means to keep from starting is kept from it. A recovery then waits for ever, as it looks whether anybody
-    /// still runs, and that takes a minute to be sure of: `keepstone-opsim planted` counts it, no test does.
+    /// still runs, and that takes a minute to be sure of: `cargo xtask prove operator-planted` finds it.
     Unfenced,
 }
 
